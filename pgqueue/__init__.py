@@ -1,0 +1,70 @@
+"""pgqueue: a durable job queue that is only Postgres."""
+
+from pgqueue.backoff import Backoff, Delays, Exponential, Fixed, Linear
+from pgqueue.client import enqueue, enqueue_async, enqueue_many, enqueue_many_async
+from pgqueue.context import Context, JobFields, current_job
+from pgqueue.errors import (
+    DuplicateTask,
+    ForeignDatabase,
+    IdempotencyConflict,
+    InvalidOption,
+    InvalidPayload,
+    LargePayload,
+    LeaseLost,
+    OtherDatabase,
+    PgqueueError,
+    SchemaMismatch,
+    UndecodablePayload,
+    UnknownTask,
+    UnsupportedConnection,
+)
+from pgqueue.events import JobEvent
+from pgqueue.job import Job, Reason, State
+from pgqueue.options import NewJob
+from pgqueue.retry import NETWORK_ERRORS, After, Until
+from pgqueue.signals import Cancel, Fail, Retry, Snooze
+from pgqueue.storage.enqueueing import Enqueued
+from pgqueue.tasks import Task, Tasks
+
+__all__ = [
+    "NETWORK_ERRORS",
+    "After",
+    "Backoff",
+    "Cancel",
+    "Context",
+    "Delays",
+    "DuplicateTask",
+    "Enqueued",
+    "Exponential",
+    "Fail",
+    "Fixed",
+    "ForeignDatabase",
+    "IdempotencyConflict",
+    "InvalidOption",
+    "InvalidPayload",
+    "Job",
+    "JobEvent",
+    "JobFields",
+    "LargePayload",
+    "LeaseLost",
+    "Linear",
+    "NewJob",
+    "OtherDatabase",
+    "PgqueueError",
+    "Reason",
+    "Retry",
+    "SchemaMismatch",
+    "Snooze",
+    "State",
+    "Task",
+    "Tasks",
+    "UndecodablePayload",
+    "UnknownTask",
+    "UnsupportedConnection",
+    "Until",
+    "current_job",
+    "enqueue",
+    "enqueue_async",
+    "enqueue_many",
+    "enqueue_many_async",
+]

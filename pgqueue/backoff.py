@@ -1,0 +1,100 @@
+"""How long to wait before the next attempt.
+
+A backoff is anything callable with the number of failures so far (1 after the first) that returns
+seconds. These are frozen values; a plain function will do as well.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pgqueue.errors import InvalidOption
+from pgqueue.options import Seconds, milliseconds
+
+Backoff = Callable[[int], float]
+
+
+def _seconds(value: Seconds, name: str) -> float:
+    return milliseconds(value, name) / 1000
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same *delay* each time.
+
+    >>> Fixed(10)(3)
+    10.0
+    """
+
+    delay: Seconds
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delay", _seconds(self.delay, "delay"))
+
+    def __call__(self, failures: int) -> float:
+        assert isinstance(self.delay, float)
+        return self.delay
+
+
+@dataclass(frozen=True)
+class Linear:
+    """*step* more each time, at most *max_delay*.
+
+    >>> [Linear(step=5, max_delay=12)(n) for n in (1, 2, 3)]
+    [5.0, 10.0, 12.0]
+    """
+
+    step: Seconds
+    max_delay: Seconds = 3600
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", _seconds(self.step, "step"))
+        object.__setattr__(self, "max_delay", _seconds(self.max_delay, "max_delay"))
+
+    def __call__(self, failures: int) -> float:
+        assert isinstance(self.step, float) and isinstance(self.max_delay, float)
+        return min(self.step * failures, self.max_delay)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """``base * 2 ** (failures - 1)`` seconds, at most *max_delay*; the doubling is BullMQ's.
+
+    *jitter* is the part of the delay that is drawn at random, after the cap: the result lies in
+    ``[delay * (1 - jitter), delay]``, so that jobs which failed together do not return together.
+
+    >>> [Exponential(base=2, max_delay=60, jitter=0)(n) for n in (1, 2, 3, 6, 1000)]
+    [2.0, 4.0, 8.0, 60.0, 60.0]
+    """
+
+    base: Seconds = 2
+    max_delay: Seconds = 60
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", _seconds(self.base, "base"))
+        object.__setattr__(self, "max_delay", _seconds(self.max_delay, "max_delay"))
+        if not 0 <= self.jitter <= 1:
+            raise InvalidOption("jitter", f"must be between 0 and 1, not {self.jitter!r}")
+
+    def __call__(self, failures: int) -> float:
+        assert isinstance(self.base, float) and isinstance(self.max_delay, float)
+        # 2 ** 60 seconds is past every cap: larger powers would only overflow.
+        delay = min(self.base * 2.0 ** min(failures - 1, 60), self.max_delay)
+        return delay * random.uniform(1 - self.jitter, 1) if self.jitter else delay
+
+
+class Delays:
+    """An explicit list; its last entry stands for all that follow.
+
+    >>> [Delays([1, 5, 30])(n) for n in (1, 2, 3, 4)]
+    [1.0, 5.0, 30.0, 30.0]
+    """
+
+    def __init__(self, delays: Sequence[Seconds]) -> None:
+        if not delays:
+            raise InvalidOption("delays", "give at least one")
+        self.delays = tuple(_seconds(delay, "delays") for delay in delays)
+
+    def __call__(self, failures: int) -> float:
+        return self.delays[min(failures, len(self.delays)) - 1]

@@ -1,0 +1,91 @@
+"""Enqueue inside the application's own transaction."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pgqueue.options import NewJob
+from pgqueue.storage.drivers import is_two_phase, run, run_async
+from pgqueue.storage.enqueueing import Enqueued
+from pgqueue.storage.enqueueing import enqueue as insert
+from pgqueue.storage.operation import Operation
+
+
+def enqueue(
+    connection: Any,
+    job: NewJob,
+    *,
+    notify: bool | None = None,
+    on_conflict: str = "return",
+    bind_arguments: Any = None,
+    **options: Any,
+) -> Enqueued:
+    """Insert *job* in the transaction that *connection* is in, in one statement.
+
+    *connection* is a psycopg ``Connection``, or a SQLAlchemy ``Connection`` or ``Session`` on the
+    psycopg driver. Nothing is committed or rolled back: the job exists when your transaction
+    commits, and never if it does not.
+
+    *options* are those of :class:`NewJob` and win over the task's. A *key* that lives already
+    returns the earlier job with ``duplicate=True``; if its arguments differ ``conflict=True``, or,
+    with ``on_conflict="raise"``, :class:`IdempotencyConflict`. *notify*: wake a sleeping worker
+    (default; a two-phase session cannot). *bind_arguments* go to ``Session.connection()``.
+
+    Raises :class:`InvalidOption`, :class:`UnsupportedConnection`; database errors as they are.
+    """
+    jobs = [job.options(**options) if options else job]
+    operation = _insertion(connection, jobs, notify, on_conflict)
+    return run(connection, operation, bind_arguments)[0]
+
+
+def enqueue_many(
+    connection: Any,
+    jobs: Iterable[NewJob],
+    *,
+    notify: bool | None = None,
+    on_conflict: str = "return",
+    bind_arguments: Any = None,
+) -> list[Enqueued]:
+    """Insert all *jobs* like :func:`enqueue`, in one statement; return one result a job, in order.
+
+    Of equal keys among them the first is kept, the others are its duplicates.
+    """
+    operation = _insertion(connection, list(jobs), notify, on_conflict)
+    return run(connection, operation, bind_arguments)
+
+
+async def enqueue_async(
+    connection: Any,
+    job: NewJob,
+    *,
+    notify: bool | None = None,
+    on_conflict: str = "return",
+    bind_arguments: Any = None,
+    **options: Any,
+) -> Enqueued:
+    """:func:`enqueue` on a psycopg ``AsyncConnection``, SQLAlchemy ``AsyncConnection`` or ``AsyncSession``."""
+    jobs = [job.options(**options) if options else job]
+    operation = _insertion(connection, jobs, notify, on_conflict)
+    return (await run_async(connection, operation, bind_arguments))[0]
+
+
+async def enqueue_many_async(
+    connection: Any,
+    jobs: Iterable[NewJob],
+    *,
+    notify: bool | None = None,
+    on_conflict: str = "return",
+    bind_arguments: Any = None,
+) -> list[Enqueued]:
+    """:func:`enqueue_many` on an asynchronous connection or session."""
+    operation = _insertion(connection, list(jobs), notify, on_conflict)
+    return await run_async(connection, operation, bind_arguments)
+
+
+def _insertion(
+    connection: Any, jobs: list[NewJob], notify: bool | None, on_conflict: str
+) -> Operation[list[Enqueued]]:
+    if on_conflict not in ("return", "raise"):
+        raise ValueError(f"on_conflict is 'return' or 'raise', not {on_conflict!r}")
+    if notify is None:
+        notify = not is_two_phase(connection)
+    return insert(jobs, notify=notify, raise_on_conflict=on_conflict == "raise")

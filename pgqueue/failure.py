@@ -1,0 +1,72 @@
+"""Turn an exception into the :class:`~pgqueue.outcome.Failure` that is kept of it."""
+
+import re
+import sys
+import traceback
+
+from pgqueue.codec import sanitise
+from pgqueue.outcome import Failure
+
+MESSAGE_LIMIT = 8 * 1024
+TRACEBACK_LIMIT = 16 * 1024
+
+_VARIABLE_PARTS = re.compile(
+    r"'[^']*'|\"[^\"]*\"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|0x[0-9a-fA-F]+|\d+"
+)
+_LIBRARY_PATHS = ("site-packages", "dist-packages", sys.base_prefix + "/lib", "<frozen")
+
+
+def describe(error: BaseException) -> Failure:
+    """Describe *error*: bounded, storable, without locals. Never raises, whatever the error does."""
+    kind = type(error).__qualname__
+    module = type(error).__module__
+    name = kind if module in ("builtins", "__main__") else f"{module}.{kind}"
+    message = _message(error)
+    return Failure(
+        type=sanitise(name, 200),
+        message=sanitise(message, MESSAGE_LIMIT),
+        traceback=sanitise(_traceback(error), TRACEBACK_LIMIT),
+        fingerprint=fingerprint(name, message, _place(error)),
+    )
+
+
+def plain(kind: str, message: str) -> Failure:
+    """Describe a failure that no exception stands for, such as a timeout."""
+    return Failure(kind, sanitise(message, MESSAGE_LIMIT), None, fingerprint(kind, message, ""))
+
+
+def fingerprint(kind: str, message: str, place: str) -> str:
+    """Return what groups equal errors: type, place, and the message without quotes and numbers."""
+    return sanitise(f"{kind} at {place}: {_VARIABLE_PARTS.sub('?', message)}", 300)
+
+
+def is_conflict(error: BaseException | None) -> bool:
+    """Whether *error*, or what caused it, is a serialization failure or a deadlock: simply try again."""
+    while error is not None:
+        if getattr(error, "sqlstate", None) in ("40001", "40P01"):
+            return True
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as broken:  # noqa: BLE001  a broken __str__ must not lose the outcome
+        return f"<its message could not be read: {type(broken).__name__}>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error, limit=-50))
+    except BaseException as broken:  # noqa: BLE001  as above
+        return f"<its traceback could not be read: {type(broken).__name__}>"
+
+
+def _place(error: BaseException) -> str:
+    """The innermost frame that is the application's own, else the innermost one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not any(part in f.filename for part in _LIBRARY_PATHS)]
+    own = [f for f in own if "/pgqueue/" not in f.filename] or own
+    innermost = (own or list(frames))[-1:]
+    return "".join(f"{f.filename.rsplit('/', 1)[-1]}:{f.name}" for f in innermost)

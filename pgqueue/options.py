@@ -1,0 +1,137 @@
+"""What can be said about a job when it is enqueued, and the new job that carries it."""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from pgqueue.errors import InvalidOption
+
+Seconds = float | timedelta
+"""A length of time: a number of seconds, or a timedelta."""
+
+_LONGEST = 100 * 366 * 86400.0
+
+
+class Unset(Enum):
+    """Marks an option nobody set, where ``None`` means something."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+
+class NewJob(NamedTuple):
+    """A job that is to be enqueued. Made by :meth:`Task.job`; immutable, so it can be kept and reused.
+
+    ``None`` stands for "not said": then the task decides, then the queue, then the default.
+    """
+
+    task: str
+    args: str = "{}"
+    """The arguments as a JSON object."""
+    queue: str | None = None
+    """Default ``"default"``."""
+    priority: int | None = None
+    """0 to 32767, the smaller the sooner. Default 100."""
+    delay: Seconds | None = None
+    """Start no earlier than this long after the enqueue, by the database's clock. Default 0."""
+    run_at: datetime | None = None
+    """Start no earlier than this moment (with a time zone). Excludes *delay*."""
+    expires: Seconds | datetime | None = None
+    """Do not start later than this: after that long, or that moment, the job is dead (``expired``)."""
+    max_attempts: int | None = None
+    """How often it may run in all, counting the first time, 1 to 1000. Default 5."""
+    max_crashes: int | None = None
+    """After how many vanished workers it is dead. Default 3, the least that finds the culprit."""
+    timeout: Seconds | None | Unset = UNSET
+    """How long an attempt may take; ``None`` is without limit. Default 60 seconds."""
+    keep: Seconds | None = None
+    """How long the finished job stays in history, to the day; 0: not at all. Default 7 days."""
+    key: str | None = None
+    """Idempotency key: while it lives, the same task and key are the same job."""
+    key_ttl: Seconds | None = None
+    """How long the key lives, from the enqueue. Default: for ever."""
+    actor: str | None = None
+    """On whose behalf the job runs."""
+    metadata: Mapping[str, Any] | None = None
+    """Anything else to remember; plain JSON values."""
+    on_dead_task: str | None = None
+    """Name of a task to enqueue in the same statement should the job die; ``""``: none."""
+
+    def options(self, **changes: Any) -> "NewJob":
+        """Return a copy with these options changed. Raises :class:`InvalidOption` for a wrong one."""
+        unknown = changes.keys() - _OPTIONS
+        if unknown:
+            raise InvalidOption(
+                min(unknown), f"no such option (there are: {', '.join(sorted(_OPTIONS))})"
+            )
+        return check(self._replace(**changes))
+
+
+_OPTIONS: Final = frozenset(NewJob._fields[2:])
+NOTHING_SAID: Final = tuple(NewJob("")[2:])
+
+
+def check(job: NewJob) -> NewJob:
+    """Return *job* if its options are in range; raise :class:`InvalidOption` naming the one that is not."""
+    if job[2:] == NOTHING_SAID:
+        return job
+    _check_text("queue", job.queue, 100)
+    _check_text("key", job.key, 500)
+    _check_text("actor", job.actor, 500)
+    _check_number("priority", job.priority, 0, 32767)
+    _check_number("max_attempts", job.max_attempts, 1, 1000)
+    _check_number("max_crashes", job.max_crashes, 1, 1000)
+    for name, duration in (("delay", job.delay), ("keep", job.keep), ("key_ttl", job.key_ttl)):
+        if duration is not None:
+            milliseconds(duration, name)
+    if not isinstance(job.timeout, Unset) and job.timeout is not None:
+        if milliseconds(job.timeout, "timeout") <= 0:
+            raise InvalidOption("timeout", "must be longer than nothing; None is without limit")
+    if job.run_at is not None:
+        if job.delay is not None:
+            raise InvalidOption("run_at", "cannot be given together with delay")
+        _check_moment("run_at", job.run_at)
+    if isinstance(job.expires, datetime):
+        _check_moment("expires", job.expires)
+    elif job.expires is not None:
+        milliseconds(job.expires, "expires")
+    return job
+
+
+def milliseconds(duration: Seconds, name: str) -> int:
+    """Return *duration* in whole milliseconds, rounded up; raise InvalidOption if it cannot be one."""
+    if isinstance(duration, timedelta):
+        duration = duration.total_seconds()
+    if isinstance(duration, bool) or not isinstance(duration, (int, float)):
+        raise InvalidOption(name, f"must be seconds or a timedelta, not {duration!r}")
+    if not 0 <= duration <= _LONGEST:
+        raise InvalidOption(name, f"must be between 0 seconds and 100 years, not {duration!r}")
+    return math.ceil(duration * 1000)
+
+
+def _check_text(name: str, value: str | None, longest: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str) or not 1 <= len(value) <= longest or "\0" in value:
+        raise InvalidOption(name, f"must be text of 1 to {longest} characters, not {value!r:.80}")
+
+
+def _check_number(name: str, value: int | None, least: int, most: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidOption(name, f"must be a whole number from {least} to {most}, not {value!r}")
+
+
+def _check_moment(name: str, moment: datetime) -> None:
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidOption(
+            name, f"must be a datetime with a time zone, not {moment!r}; use delay for a duration"
+        )

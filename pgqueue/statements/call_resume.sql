@@ -1,0 +1,2 @@
+-- The verb "resume" for a queue; the function audits. Returns the queue's name and nothing of use.
+SELECT %(queue)s::text, pgqueue.resume(%(queue)s::text, %(actor)s::text, %(reason)s::text)::text

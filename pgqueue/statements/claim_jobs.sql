@@ -1,0 +1,34 @@
+-- Lease the next available jobs of each queue, as many as it has free.
+--
+-- One LATERAL probe a queue, so that each takes exactly its share by walking the head of
+-- jobs_available; ANY(queues) with one ORDER BY would read and sort every row of them. The locking
+-- CTE is never inlined: an IN (... LIMIT) may lock more rows than its LIMIT. SKIP LOCKED looks past
+-- what other workers are claiming; NO KEY is the weakest lock that keeps two from one row.
+WITH candidates AS MATERIALIZED (
+    SELECT head.id
+    FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS share (queue, free)
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM pgqueue.jobs
+        WHERE state = 'available' AND crashes = 0
+            AND queue = share.queue AND task = ANY(%(tasks)s::text[])
+            AND (expires_at IS NULL OR expires_at > now())
+        ORDER BY priority, run_at, id
+        LIMIT share.free
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS head
+    WHERE NOT EXISTS (
+        SELECT FROM pgqueue.queues WHERE name = share.queue AND paused_at IS NOT NULL
+    )
+)
+UPDATE pgqueue.jobs AS job
+SET state = 'running', attempt = attempt + 1, worker_id = %(worker_id)s::uuid,
+    claimed_at = clock_timestamp(),
+    lease_until = clock_timestamp() + %(lease_ms)s::bigint * interval '1 millisecond'
+FROM candidates
+WHERE job.id = candidates.id
+RETURNING
+    job.id, job.attempt, job.queue, job.task, job.priority, job.run_at, job.created_at,
+    job.failures, job.crashes, job.max_attempts, job.max_crashes,
+    (extract(epoch FROM job.timeout) * 1000)::bigint AS timeout_ms,
+    job.actor, job.args::text, job.metadata::text

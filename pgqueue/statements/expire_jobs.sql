@@ -1,0 +1,19 @@
+-- Bury waiting jobs whose "do not start after" has passed. Claims pass over them already; this takes
+-- them out of the claims' way and into the dead letter. Served by jobs_expiring.
+-- Returns how many.
+WITH late AS MATERIALIZED (
+    SELECT id
+    FROM pgqueue.jobs
+    WHERE expires_at <= now() AND state = 'available'
+    ORDER BY id
+    LIMIT %(limit)s::bigint
+    FOR NO KEY UPDATE SKIP LOCKED
+), buried AS (
+    UPDATE pgqueue.jobs AS job
+    SET state = 'dead', reason = 'expired', died_at = clock_timestamp(),
+        error_type = 'Expired', error = 'not started before ' || job.expires_at
+    FROM late
+    WHERE job.id = late.id
+    RETURNING job.id
+)
+SELECT count(*) FROM buried

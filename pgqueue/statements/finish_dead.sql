@@ -1,0 +1,52 @@
+-- Write a batch of attempts that were the last: the job moves to the dead letter, with its reason
+-- and up to ten attempts on its own row, because the dead letter outlives the attempts' retention.
+-- Fenced like finish_succeeded.sql, and by primary key like it.
+-- Returns the ids that were accepted; the rest were lost.
+WITH outcome AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(ids)s::bigint[], %(attempts)s::bigint[], %(reasons)s::text[], %(kinds)s::text[],
+        %(error_types)s::text[], %(errors)s::text[], %(tracebacks)s::text[],
+        %(fingerprints)s::text[], %(started_us)s::bigint[], %(ended_us)s::bigint[]
+    ) AS given (
+        id, attempt, reason, kind, error_type, error, traceback, fingerprint,
+        started_us, ended_us
+    )
+), buried AS (
+    UPDATE pgqueue.jobs AS job
+    SET state = 'dead', died_at = clock_timestamp(), reason = outcome.reason,
+        failures = failures + 1, crashes = 0, lease_until = NULL, worker_id = NULL,
+        error_type = outcome.error_type, error = outcome.error,
+        fingerprint = outcome.fingerprint,
+        history = (
+            SELECT json_agg(entry ORDER BY entry.attempt)
+            FROM (
+                SELECT outcome.attempt, outcome.kind AS outcome, clock_timestamp() AS ended_at,
+                    outcome.error_type, left(outcome.error, 1000) AS error,
+                    left(outcome.traceback, 5000) AS traceback
+                UNION ALL
+                (SELECT earlier.attempt, earlier.outcome, earlier.ended_at,
+                    earlier.error_type, left(earlier.error, 1000), left(earlier.traceback, 5000)
+                 FROM pgqueue.attempts AS earlier
+                 WHERE earlier.job_id = job.id
+                 ORDER BY earlier.attempt DESC
+                 LIMIT 9)
+            ) AS entry
+        )
+    FROM outcome
+    WHERE job.id = outcome.id AND job.attempt = outcome.attempt
+        AND job.worker_id = %(worker_id)s::uuid AND job.state = 'running'
+    RETURNING job.id, job.queue, job.task, outcome.attempt, outcome.kind, outcome.error_type,
+        outcome.error, outcome.traceback, outcome.fingerprint,
+        outcome.started_us, outcome.ended_us
+), recorded AS (
+    INSERT INTO pgqueue.attempts (
+        job_id, attempt, started_at, ended_at, expires_on, worker_id, outcome, queue, task,
+        error_type, error, traceback, fingerprint
+    )
+    SELECT
+        id, attempt, clock_timestamp() - started_us * interval '1 microsecond',
+        clock_timestamp() - ended_us * interval '1 microsecond', pgqueue.attempt_expiry(),
+        %(worker_id)s::uuid, kind, queue, task, error_type, error, traceback, fingerprint
+    FROM buried
+)
+SELECT id FROM buried

@@ -1,0 +1,33 @@
+-- Write a batch of successes: the rows leave jobs and enter history in one statement.
+--
+-- A row is touched only while (id, attempt, worker_id) still names the attempt in hand: a worker
+-- that was given up for dead cannot overwrite its successor. Goes by primary key, one probe an id;
+-- all rows are this worker's own, so two batches cannot deadlock.
+-- Returns the ids that were accepted; the rest were lost.
+WITH outcome AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(ids)s::bigint[], %(attempts)s::bigint[], %(results)s::text[],
+        %(started_us)s::bigint[], %(ended_us)s::bigint[]
+    ) AS given (id, attempt, result, started_us, ended_us)
+), done AS (
+    DELETE FROM pgqueue.jobs AS job
+    USING outcome
+    WHERE job.id = outcome.id AND job.attempt = outcome.attempt
+        AND job.worker_id = %(worker_id)s::uuid AND job.state = 'running'
+    RETURNING job.*, outcome.result, outcome.started_us, outcome.ended_us
+), kept AS (
+    INSERT INTO pgqueue.finished_jobs (
+        id, attempt, created_at, run_at, started_at, finished_at, expires_on,
+        failures, crashes, max_attempts, priority, state, queue, task, worker_id,
+        key, actor, args, metadata, result
+    )
+    SELECT
+        id, attempt, created_at, run_at,
+        clock_timestamp() - started_us * interval '1 microsecond',
+        clock_timestamp() - ended_us * interval '1 microsecond',
+        pgqueue.expiry(keep), failures, crashes, max_attempts, priority, 'succeeded',
+        queue, task, worker_id, key, actor, args, metadata, result::json
+    FROM done
+    WHERE keep > interval '0'
+)
+SELECT id FROM done

@@ -1,0 +1,4 @@
+-- Before sleeping: hold these queues' bells, so that whoever makes a job available rings. Never the
+-- blocking form. Returns how many bells were got; the rest are being probed by an enqueue right now.
+SELECT count(*) FILTER (WHERE pg_try_advisory_lock_shared(1885827377, bell))
+FROM (SELECT DISTINCT pgqueue.bell(queue) AS bell FROM unnest(%(queues)s::text[]) AS queue) AS bells

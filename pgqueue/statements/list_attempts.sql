@@ -1,0 +1,11 @@
+-- The latest attempts of one job that did not succeed, oldest first. Served by attempts_job of each
+-- partition.
+SELECT attempt, outcome, started_at, ended_at, error_type, error, traceback, worker_id::text
+FROM (
+    SELECT *
+    FROM pgqueue.attempts
+    WHERE job_id = %(id)s::bigint
+    ORDER BY attempt DESC
+    LIMIT %(limit)s::bigint
+) AS latest
+ORDER BY attempt

@@ -1,0 +1,9 @@
+-- Say that this worker is alive.
+INSERT INTO pgqueue.workers AS known (
+    id, started_at, seen_at, pid, host, version, queues, tasks
+) VALUES (
+    %(worker_id)s::uuid, clock_timestamp(), clock_timestamp(), %(pid)s::integer, %(host)s::text,
+    %(version)s::text, %(queues)s::json, %(tasks)s::text[]
+)
+ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
+RETURNING id

@@ -1,0 +1,61 @@
+-- Take back jobs whose lease ran out, in one statement that judges state and lease under the row
+-- lock: nothing can finish or renew between the look and the write. Any worker may run it.
+--
+-- Each rescue counts as a crash: the next run is watched (claim_suspects.sql), and at max_crashes the
+-- job is dead. A job that somebody wanted cancelled is cancelled. Served by jobs_lease.
+-- Returns how many jobs were rescued, died, and were cancelled.
+WITH expired AS MATERIALIZED (
+    SELECT id
+    FROM pgqueue.jobs
+    WHERE lease_until < now() AND state = 'running'
+    ORDER BY id
+    LIMIT %(limit)s::bigint
+    FOR NO KEY UPDATE SKIP LOCKED
+), cancelled AS (
+    DELETE FROM pgqueue.jobs AS job USING expired
+    WHERE job.id = expired.id AND job.cancel_requested_at IS NOT NULL
+    RETURNING job.*
+), kept AS (
+    INSERT INTO pgqueue.finished_jobs (
+        id, attempt, created_at, run_at, started_at, finished_at, expires_on,
+        failures, crashes, max_attempts, priority, state, queue, task, worker_id,
+        key, actor, args, metadata, error
+    )
+    SELECT
+        id, attempt, created_at, run_at, claimed_at, clock_timestamp(), pgqueue.expiry(keep),
+        failures, crashes + 1, max_attempts, priority, 'cancelled', queue, task, worker_id,
+        key, actor, args, metadata, 'cancelled while its worker vanished'
+    FROM cancelled
+    WHERE keep > interval '0'
+), lost AS MATERIALIZED (
+    SELECT job.id, job.worker_id, job.claimed_at
+    FROM pgqueue.jobs AS job, expired
+    WHERE job.id = expired.id AND job.cancel_requested_at IS NULL
+), rescued AS (
+    UPDATE pgqueue.jobs AS job
+    SET state = CASE WHEN crashes + 1 >= max_crashes THEN 'dead' ELSE 'available' END,
+        reason = CASE WHEN crashes + 1 >= max_crashes THEN 'crashed' END,
+        died_at = CASE WHEN crashes + 1 >= max_crashes THEN clock_timestamp() END,
+        error_type = CASE WHEN crashes + 1 >= max_crashes THEN 'LeaseLost' END,
+        error = CASE WHEN crashes + 1 >= max_crashes
+            THEN 'its worker vanished ' || (crashes + 1) || ' times while it ran' END,
+        crashes = crashes + 1, lease_until = NULL, worker_id = NULL
+    FROM lost
+    WHERE job.id = lost.id
+    RETURNING job.id, job.attempt, job.queue, job.task, job.state, lost.worker_id AS lost_worker,
+        lost.claimed_at AS lost_since
+), recorded AS (
+    INSERT INTO pgqueue.attempts (
+        job_id, attempt, started_at, ended_at, expires_on, worker_id, outcome, queue, task,
+        error_type, error
+    )
+    SELECT id, attempt, lost_since, clock_timestamp(), pgqueue.attempt_expiry(), lost_worker,
+        'lost', queue, task, 'LeaseLost', 'the worker stopped renewing its lease'
+    FROM rescued
+)
+SELECT
+    (SELECT count(*) FROM rescued WHERE state = 'available') AS rescued,
+    (SELECT count(*) FROM rescued WHERE state = 'dead') AS died,
+    (SELECT count(*) FROM cancelled) AS cancelled,
+    (SELECT count(pgqueue.ring(queue))
+     FROM (SELECT DISTINCT queue FROM rescued WHERE state = 'available') AS woken) AS rung

@@ -1,0 +1,20 @@
+-- Write down what the code says of its tasks, for those who enqueue by SQL.
+-- Every statement returns rows: a driver need not ask.
+INSERT INTO pgqueue.tasks AS known (
+    name, queue, priority, max_attempts, max_crashes, timeout_ms, keep, on_dead_task, seen_at
+)
+SELECT name, queue, priority, max_attempts, max_crashes, timeout_ms,
+    keep_ms * interval '1 millisecond', on_dead_task, clock_timestamp()
+FROM unnest(
+    %(names)s::text[], %(queues)s::text[], %(priorities)s::bigint[], %(max_attempts)s::bigint[],
+    %(max_crashes)s::bigint[], %(timeouts_ms)s::bigint[], %(keeps_ms)s::bigint[],
+    %(on_dead_tasks)s::text[]
+) AS declared (
+    name, queue, priority, max_attempts, max_crashes, timeout_ms, keep_ms, on_dead_task
+)
+ORDER BY name
+ON CONFLICT (name) DO UPDATE SET
+    queue = excluded.queue, priority = excluded.priority, max_attempts = excluded.max_attempts,
+    max_crashes = excluded.max_crashes, timeout_ms = excluded.timeout_ms, keep = excluded.keep,
+    on_dead_task = excluded.on_dead_task, seen_at = excluded.seen_at
+RETURNING name

@@ -1,0 +1,1 @@
+"""Operations on the database, and the drivers that run them."""

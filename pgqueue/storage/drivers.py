@@ -1,0 +1,177 @@
+"""Run an operation on whatever connection the caller holds.
+
+Never commits, never rolls back, never opens a connection, and never uses
+``connection.transaction()``: on a connection whose transaction has not begun that would begin and
+commit one of its own, under the feet of a Session.
+"""
+
+import sys
+from typing import Any, TypeVar
+
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+
+from pgqueue.errors import UnsupportedConnection
+from pgqueue.storage.operation import Operation, Row, Statement
+
+T = TypeVar("T")
+
+_ACCEPTED = (
+    "give a psycopg Connection, or a SQLAlchemy Connection or Session on the psycopg driver; "
+    "with any other driver call the SQL function pgqueue.enqueue() in your transaction"
+)
+_ACCEPTED_ASYNC = (
+    "give a psycopg AsyncConnection, or a SQLAlchemy AsyncConnection or AsyncSession on the "
+    "psycopg driver; with any other driver call the SQL function pgqueue.enqueue()"
+)
+
+
+def run(connection: Any, operation: Operation[T], bind_arguments: Any = None) -> T:
+    """Run *operation* on a psycopg or SQLAlchemy sync connection, inside its transaction.
+
+    Raises :class:`UnsupportedConnection` for anything else, or if its transaction is unusable.
+    """
+    if isinstance(connection, Connection):
+        _require_usable(connection, connection)
+        return _drive(_PsycopgCursor(connection), operation)
+    alchemy = _sqlalchemy_connection(connection, bind_arguments)
+    if alchemy is None:
+        raise UnsupportedConnection(connection, _advice(connection, "run", _ACCEPTED))
+    return _drive(_AlchemyCursor(alchemy), operation)
+
+
+async def run_async(connection: Any, operation: Operation[T], bind_arguments: Any = None) -> T:
+    """Run *operation* on a psycopg or SQLAlchemy async connection, inside its transaction.
+
+    Raises :class:`UnsupportedConnection` for anything else, or if its transaction is unusable.
+    """
+    if isinstance(connection, AsyncConnection):
+        _require_usable(connection, connection)
+        return await _drive_async(connection, operation)
+    asyncio_ext = sys.modules.get("sqlalchemy.ext.asyncio")
+    if asyncio_ext is not None and isinstance(
+        connection, (asyncio_ext.AsyncConnection, asyncio_ext.AsyncSession)
+    ):
+        result: T = await connection.run_sync(run, operation, bind_arguments)
+        return result
+    raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
+
+
+def is_two_phase(connection: Any) -> bool:
+    """Whether a session will PREPARE its transaction, which Postgres refuses after a NOTIFY."""
+    return bool(getattr(getattr(connection, "sync_session", connection), "twophase", False))
+
+
+def is_autocommit(connection: Any) -> bool:
+    """Whether each statement on this sync connection or session commits by itself."""
+    if isinstance(connection, Connection):
+        return bool(connection.autocommit)
+    alchemy = _sqlalchemy_connection(connection, None)
+    if alchemy is None:
+        raise UnsupportedConnection(connection, _advice(connection, "run", _ACCEPTED))
+    return bool(_driver_connection(alchemy).autocommit)
+
+
+async def is_autocommit_async(connection: Any) -> bool:
+    """Whether each statement on this async connection or session commits by itself."""
+    if isinstance(connection, AsyncConnection):
+        return bool(connection.autocommit)
+    if not hasattr(connection, "run_sync"):
+        raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
+    return bool(await connection.run_sync(is_autocommit))
+
+
+class _PsycopgCursor:
+    """Executes on a cursor of our own making: the caller's row and cursor factories are theirs."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def execute(self, statement: Statement) -> list[Row]:
+        with Cursor(self._connection, row_factory=tuple_row) as cursor:
+            return cursor.execute(*statement).fetchall()
+
+
+class _AlchemyCursor:
+    """Executes through SQLAlchemy, so that the transaction begins and logs as the caller expects."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, statement: Statement) -> list[Row]:
+        result = self._connection.exec_driver_sql(statement.sql, dict(statement.params))
+        return [tuple(row) for row in result]
+
+
+def _drive(cursor: "_PsycopgCursor | _AlchemyCursor", operation: Operation[T]) -> T:
+    try:
+        statement = next(operation)
+        while True:
+            statement = operation.send(cursor.execute(statement))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def _drive_async(connection: AsyncConnection[Any], operation: Operation[T]) -> T:
+    try:
+        statement = next(operation)
+        while True:
+            async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
+                await cursor.execute(*statement)
+                rows = await cursor.fetchall()
+            statement = operation.send(rows)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _sqlalchemy_connection(given: Any, bind_arguments: Any) -> Any:
+    """Return the SQLAlchemy Connection behind *given*, or None if it is neither one nor a Session."""
+    sqlalchemy = sys.modules.get("sqlalchemy")
+    if sqlalchemy is None:
+        return None
+    orm = sys.modules.get("sqlalchemy.orm")
+    if orm is not None and isinstance(given, (orm.Session, orm.scoped_session)):
+        given = given.connection(bind_arguments=bind_arguments)
+    if not isinstance(given, sqlalchemy.Connection):
+        return None
+    if (given.dialect.name, given.dialect.driver) not in (
+        ("postgresql", "psycopg"),
+        ("postgresql", "psycopg_async"),
+    ):
+        raise UnsupportedConnection(
+            given, f"its driver is {given.dialect.name}+{given.dialect.driver}; {_ACCEPTED}"
+        )
+    _require_usable(given, _driver_connection(given))
+    return given
+
+
+def _driver_connection(connection: Any) -> Any:
+    return None if connection.closed else connection.connection.driver_connection
+
+
+def _require_usable(given: Any, driver: Any) -> None:
+    """Refuse a closed connection and a failed transaction before they confuse anybody."""
+    if driver is None or driver.closed:
+        raise UnsupportedConnection(given, "it is closed; open a new one")
+    if driver.info.transaction_status == TransactionStatus.INERROR:
+        raise UnsupportedConnection(
+            given, "its transaction has failed; roll back (to a savepoint, at least) and try again"
+        )
+
+
+def _advice(given: Any, function: str, accepted: str) -> str:
+    kind = type(given).__qualname__
+    if kind in ("Engine", "AsyncEngine", "ConnectionPool", "AsyncConnectionPool", "sessionmaker"):
+        return (
+            "a job belongs into a transaction, and this has none; take a connection or a session "
+            "from it and give that"
+        )
+    is_async = kind.startswith("Async") or kind == "async_scoped_session"
+    if is_async and function == "run":
+        return "it is asynchronous; use the function whose name ends in _async"
+    if function == "run_async" and kind in ("Connection", "Session", "scoped_session"):
+        return "it is synchronous; use the function whose name does not end in _async"
+    return accepted

@@ -1,0 +1,91 @@
+"""Enqueue: new jobs become rows, in one statement."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pgqueue.errors import IdempotencyConflict, InvalidOption
+from pgqueue.options import NewJob, Seconds, Unset, check, milliseconds
+from pgqueue.storage.operation import Operation, query
+
+
+class Enqueued(NamedTuple):
+    """What became of one new job."""
+
+    id: int
+    """The job's id; that of the earlier job when there is one with the same key."""
+    duplicate: bool
+    """Whether an earlier job has the key, so that no new one was made."""
+    conflict: bool
+    """Whether that earlier job has other arguments."""
+
+
+def enqueue(
+    new_jobs: Sequence[NewJob], *, notify: bool = True, raise_on_conflict: bool = False
+) -> Operation[list[Enqueued]]:
+    """Insert *new_jobs*; return what became of each, in their order."""
+    if not new_jobs:
+        return []
+    jobs = [check(job) for job in new_jobs]
+    rows = yield from query("enqueue_jobs", **_columns(jobs), notify=notify)
+    enqueued = [Enqueued._make(row) for row in rows]
+    if raise_on_conflict:
+        for job, result in zip(jobs, enqueued, strict=True):
+            if result.conflict:
+                raise IdempotencyConflict(str(job.key), result.id)
+    return enqueued
+
+
+def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
+    """Turn jobs into arrays; an option that no job sets is an empty array, which costs nothing."""
+    return {
+        "tasks": [job.task for job in jobs],
+        "args": [job.args for job in jobs],
+        "queues": _column([job.queue for job in jobs]),
+        "priorities": _column([job.priority for job in jobs]),
+        "delays_ms": _column([_ms(job.delay, "delay") for job in jobs]),
+        "run_ats": _column([job.run_at for job in jobs]),
+        "expire_ats": _column(
+            [job.expires if isinstance(job.expires, datetime) else None for job in jobs]
+        ),
+        "expire_ins_ms": _column(
+            [
+                None if isinstance(job.expires, datetime) else _ms(job.expires, "expires")
+                for job in jobs
+            ]
+        ),
+        "max_attempts": _column([job.max_attempts for job in jobs]),
+        "max_crashes": _column([job.max_crashes for job in jobs]),
+        "timeouts_ms": _column([timeout_ms(job.timeout) for job in jobs]),
+        "keeps_ms": _column([_ms(job.keep, "keep") for job in jobs]),
+        "keys": _column([job.key for job in jobs]),
+        "key_ttls_ms": _column([_ms(job.key_ttl, "key_ttl") for job in jobs]),
+        "actors": _column([job.actor for job in jobs]),
+        "metadatas": _column([_metadata(job) for job in jobs]),
+        "on_dead_tasks": _column([job.on_dead_task for job in jobs]),
+    }
+
+
+def timeout_ms(timeout: Seconds | None | Unset) -> int | None:
+    """Return the timeout as the schema has it: NULL is "not said", -1 is without limit."""
+    if isinstance(timeout, Unset):
+        return None
+    return -1 if timeout is None else milliseconds(timeout, "timeout")
+
+
+def _column(values: list[Any]) -> list[Any]:
+    return values if any(value is not None for value in values) else []
+
+
+def _ms(duration: Seconds | None, name: str) -> int | None:
+    return None if duration is None else milliseconds(duration, name)
+
+
+def _metadata(job: NewJob) -> str | None:
+    if job.metadata is None:
+        return None
+    try:
+        return json.dumps(dict(job.metadata), allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidOption("metadata", f"must be plain JSON values: {error}") from None

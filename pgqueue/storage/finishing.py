@@ -1,0 +1,116 @@
+"""Finish: outcomes become statements. Each is fenced by (id, attempt, worker_id)."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pgqueue import statements
+from pgqueue.outcome import Cancelled, Crashed, Died, Outcome, Released, Retried, Snoozed, Succeeded
+from pgqueue.storage.operation import Operation, Statement
+
+Columns = dict[str, Any]
+
+
+class Finish(NamedTuple):
+    """One statement that writes outcomes of one kind. Its rows begin with the ids it accepted."""
+
+    statement: Statement
+    outcomes: list[Outcome]
+
+
+def finishes(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> list[Finish]:
+    """Group *outcomes* into as few statements as there are kinds.
+
+    *moment* is the present on the clock that the outcomes' ``started`` and ``ended`` were read from.
+    """
+    groups: dict[str, list[Any]] = {}
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.job.id):
+        groups.setdefault(_STATEMENT_OF[type(outcome)], []).append(outcome)
+    return [
+        Finish(
+            Statement(
+                statements.load(name),
+                {
+                    "worker_id": worker_id,
+                    "ids": [o.job.id for o in group],
+                    "attempts": [o.job.attempt for o in group],
+                    "started_us": [_us(moment - o.started) for o in group],
+                    "ended_us": [_us(moment - o.ended) for o in group],
+                    **_COLUMNS_OF[name](group),
+                },
+            ),
+            group,
+        )
+        for name, group in groups.items()
+    ]
+
+
+def finish(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> Operation[set[int]]:
+    """Write *outcomes*; return the ids that were accepted. The others were lost to a rescue."""
+    accepted: set[int] = set()
+    for each in finishes(outcomes, worker_id=worker_id, moment=moment):
+        rows = yield each.statement
+        accepted.update(row[0] for row in rows)
+    return accepted
+
+
+def _succeeded(group: Sequence[Succeeded]) -> Columns:
+    return {"results": [o.result for o in group]}
+
+
+def _retried(group: Sequence[Retried]) -> Columns:
+    return {"delays_ms": [_delay(o.delay) for o in group], **_failures(group)}
+
+
+def _dead(group: Sequence[Died]) -> Columns:
+    return {"reasons": [o.reason.value for o in group], **_failures(group)}
+
+
+def _failures(group: Sequence[Retried | Died]) -> Columns:
+    return {
+        "kinds": ["timed_out" if o.timed_out else "failed" for o in group],
+        "error_types": [o.failure.type for o in group],
+        "errors": [o.failure.message for o in group],
+        "tracebacks": [o.failure.traceback for o in group],
+        "fingerprints": [o.failure.fingerprint for o in group],
+    }
+
+
+def _why(group: Sequence[Cancelled | Crashed]) -> Columns:
+    return {"errors": [o.why for o in group]}
+
+
+def _postponed(group: Sequence[Snoozed | Released]) -> Columns:
+    return {
+        "kinds": ["snoozed" if isinstance(o, Snoozed) else "released" for o in group],
+        "delays_ms": [_delay(o.delay) if isinstance(o, Snoozed) else 0 for o in group],
+        "errors": [o.why if isinstance(o, Released) else None for o in group],
+    }
+
+
+_STATEMENT_OF: dict[type, str] = {
+    Succeeded: "finish_succeeded",
+    Retried: "finish_retried",
+    Died: "finish_dead",
+    Cancelled: "finish_cancelled",
+    Snoozed: "finish_postponed",
+    Released: "finish_postponed",
+    Crashed: "finish_crashed",
+}
+
+_COLUMNS_OF: dict[str, Callable[[Any], Columns]] = {
+    "finish_succeeded": _succeeded,
+    "finish_retried": _retried,
+    "finish_dead": _dead,
+    "finish_cancelled": _why,
+    "finish_postponed": _postponed,
+    "finish_crashed": _why,
+}
+
+
+def _us(seconds: float) -> int:
+    return int(seconds * 1_000_000)
+
+
+def _delay(seconds: float) -> int:
+    return math.ceil(seconds * 1000)

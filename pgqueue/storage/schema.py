@@ -1,0 +1,40 @@
+"""Is this the right schema, and are these jobs ours to run?"""
+
+from typing import NamedTuple
+
+from pgqueue.errors import ForeignDatabase, SchemaMismatch
+from pgqueue.storage.operation import Operation, query
+
+NEEDED = "pgqueue_0001"
+"""The oldest revision this code can work with. Revisions are named so that they sort."""
+
+
+class Identity(NamedTuple):
+    """Which database a connection is on: the cluster's system identifier, and the database's oid."""
+
+    system_identifier: int
+    database_oid: int
+
+
+def require_schema() -> Operation[None]:
+    """Raise :class:`SchemaMismatch` unless the schema is at least what this code needs."""
+    installed, present = (yield from query("find_version"))[0]
+    if not installed:
+        raise SchemaMismatch("a version that nothing records" if present else None, NEEDED)
+    rows = yield from query("read_version")
+    found = max((str(row[0]) for row in rows), default=None)
+    if found is None or found < NEEDED:
+        raise SchemaMismatch(found, NEEDED)
+
+
+def require_home() -> Operation[Identity]:
+    """Return the database's identity; raise :class:`ForeignDatabase` if its jobs are another's."""
+    system, oid, home_system, home_oid = (yield from query("read_home"))[0]
+    if (system, oid) != (home_system, home_oid):
+        raise ForeignDatabase()
+    return Identity(system, oid)
+
+
+def identity() -> Operation[Identity]:
+    """Return the identity of the database a connection is on."""
+    return Identity._make((yield from query("read_identity"))[0])

@@ -1,0 +1,81 @@
+"""What keeps the schema in order: tasks, workers, keys, the partitions of history."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from pgqueue.options import NewJob, milliseconds
+from pgqueue.storage.enqueueing import timeout_ms
+from pgqueue.storage.operation import Operation, query
+
+
+def sync_tasks(declared: Iterable[NewJob]) -> Operation[int]:
+    """Write down each task's defaults (a job without arguments); return how many there are."""
+    tasks = sorted(declared, key=lambda task: task.task)
+    rows = yield from query(
+        "sync_tasks",
+        names=[task.task for task in tasks],
+        queues=[task.queue for task in tasks],
+        priorities=[task.priority for task in tasks],
+        max_attempts=[task.max_attempts for task in tasks],
+        max_crashes=[task.max_crashes for task in tasks],
+        timeouts_ms=[timeout_ms(task.timeout) for task in tasks],
+        keeps_ms=[None if t.keep is None else milliseconds(t.keep, "keep") for t in tasks],
+        on_dead_tasks=[task.on_dead_task for task in tasks],
+    )
+    return len(rows)
+
+
+def record_worker(
+    *,
+    worker_id: str,
+    pid: int,
+    host: str,
+    version: str,
+    queues: Mapping[str, int],
+    tasks: Sequence[str],
+) -> Operation[None]:
+    """Say that the worker is alive."""
+    yield from query(
+        "record_worker",
+        worker_id=worker_id,
+        pid=pid,
+        host=host,
+        version=version,
+        queues=json.dumps(dict(queues)),
+        tasks=list(tasks),
+    )
+
+
+def remove_worker(*, worker_id: str) -> Operation[None]:
+    """Say that the worker has stopped."""
+    yield from query("remove_worker", worker_id=worker_id)
+
+
+def prune(*, limit: int) -> Operation[int]:
+    """Forget workers long silent, and up to *limit* keys whose lifetime is over; return how many."""
+    workers = yield from query("prune_workers")
+    keys = yield from query("prune_keys", limit=limit)
+    return int(workers[0][0]) + int(keys[0][0])
+
+
+def make_partitions() -> Operation[int]:
+    """Make the partitions that the coming days need; return how many were made."""
+    rows = yield from query("make_partitions")
+    return int(rows[0][0])
+
+
+def forget_partitions() -> Operation[int]:
+    """Empty and drop the partitions whose day has come; return how many are gone."""
+    rows = yield from query("forget_partitions")
+    return int(rows[0][0])
+
+
+def hold_bells(queues: Sequence[str]) -> Operation[int]:
+    """Hold the bells of *queues* for this session; return how many were got."""
+    rows = yield from query("hold_bells", queues=list(queues))
+    return int(rows[0][0])
+
+
+def release_bells() -> Operation[None]:
+    """Let go of this session's bells."""
+    yield from query("release_bells")

@@ -1,0 +1,244 @@
+"""Tasks: functions that workers find by name, and the new jobs that call them."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+
+from pgqueue.backoff import Backoff, Exponential
+from pgqueue.codec import Codec
+from pgqueue.context import Context
+from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
+from pgqueue.options import UNSET, NewJob, Seconds, Unset, check
+from pgqueue.retry import Policy, Verdict
+from pgqueue.signature import Signature
+
+P = ParamSpec("P")
+R = TypeVar("R")
+H = TypeVar("H", bound=Callable[..., Any])
+
+Executor = Literal["async", "thread", "process"]
+Middleware = Callable[[Context, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+TransactionFactory = Callable[[], Any]
+"""Returns a (sync or async) context manager that gives a connection or a session."""
+
+
+class Task(Generic[P, R]):
+    """A registered function. Make jobs of it with :meth:`job`; call it to run it here and now."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        defaults: NewJob,
+        policy: Policy,
+        executor: Executor,
+        transactional: bool,
+        aliases: Iterable[str],
+    ) -> None:
+        self.function = function
+        self.name = defaults.task
+        self.defaults = defaults
+        self.policy = policy
+        self.executor = executor
+        self.transactional = transactional
+        self.aliases = tuple(aliases)
+        self.signature = Signature(function, self.name)
+        self._codec: Codec | None = None
+
+    @property
+    def codec(self) -> Codec:
+        """JSON for this task's arguments and result; knows the types its annotations name."""
+        if self._codec is None:
+            self._codec = Codec(self.signature.named_types())
+        return self._codec
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
+        """Return a job that will call this task with these arguments.
+
+        Raises :class:`TypeError` if they do not fit the function, :class:`InvalidPayload` if one of
+        them cannot be stored exactly.
+        """
+        arguments = self.signature.bind(args, kwargs)
+        return NewJob(self.name, self.codec.dumps(arguments, what="args"), *self.defaults[2:])
+
+    def decode(self, args: str) -> dict[str, Any]:
+        """Turn a job's stored arguments into keyword arguments for the function.
+
+        Raises :class:`UndecodablePayload` if they are corrupt or no longer fit it.
+        """
+        arguments = self.codec.loads(args)
+        if not isinstance(arguments, dict):
+            raise UndecodablePayload(f"args must be a JSON object, found {args[:80]}")
+        self.signature.check(arguments)
+        return arguments
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself, without a queue."""
+        return cast(R, self.function(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}>"
+
+
+class TaskDecorator(Protocol):
+    """Turns a function into a :class:`Task`; an injected ``ctx`` is no argument of its jobs."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class Tasks:
+    """The tasks of an application: what a worker is given, and what jobs are made from.
+
+    *transaction* returns a context manager that gives a connection or a session on the database
+    the jobs live in (``sessionmaker(engine)``, ``pool.connection``): transactional tasks do their
+    work and finish their job in it. *lifespan* is an async context manager around the life of a
+    worker process; what it yields is ``ctx.state``.
+    """
+
+    def __init__(
+        self,
+        *,
+        transaction: TransactionFactory | None = None,
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        self.transaction = transaction
+        self.lifespan = lifespan
+        self.middlewares: list[Middleware] = []
+        self.attempt_failed_hooks: list[Callable[..., Any]] = []
+        self.dead_hooks: list[Callable[..., Any]] = []
+        self.succeeded_hooks: list[Callable[..., Any]] = []
+        self._by_name: dict[str, Task[Any, Any]] = {}
+
+    def task(
+        self,
+        name: str,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        max_crashes: int | None = None,
+        timeout: Seconds | None | Unset = UNSET,
+        keep: Seconds | None = None,
+        on_dead_task: str | None = None,
+        backoff: Backoff | None = None,
+        retry_on: Mapping[type[BaseException], Verdict] | None = None,
+        retry_if: Callable[[BaseException, int], Verdict] | None = None,
+        executor: Executor | None = None,
+        transactional: bool = False,
+        aliases: Iterable[str] = (),
+    ) -> TaskDecorator:
+        """Register a function under *name*, the name jobs know it by for as long as they live.
+
+        Options that are not given are decided by the queue, then by the defaults that
+        :class:`NewJob` documents. *backoff*, *retry_on* and *retry_if* belong to the code that
+        runs the job, see :class:`~pgqueue.retry.Policy`. *executor*: ``async def`` functions run on the event
+        loop, others in ``"thread"`` unless ``"process"`` is asked for. *transactional*: run inside
+        a transaction that also finishes the job. *aliases*: former names, still run.
+        """
+        defaults = check(
+            NewJob(
+                name,
+                queue=queue,
+                priority=priority,
+                max_attempts=max_attempts,
+                max_crashes=max_crashes,
+                timeout=timeout,
+                keep=keep,
+                on_dead_task=on_dead_task,
+            )
+        )
+        if not isinstance(name, str) or not 1 <= len(name) <= 200:
+            raise InvalidOption("name", f"a task's name has 1 to 200 characters, not {name!r:.80}")
+        policy = Policy(
+            backoff=backoff or Exponential(), retry_on=retry_on or {}, retry_if=retry_if
+        )
+
+        def register(function: Callable[..., Any]) -> Task[Any, Any]:
+            task: Task[Any, Any] = Task(
+                function,
+                defaults=defaults,
+                policy=policy,
+                executor=_executor(function, name, executor, transactional),
+                transactional=transactional,
+                aliases=aliases,
+            )
+            self._add(task)
+            return task
+
+        return cast(TaskDecorator, register)
+
+    def middleware(self, function: Middleware) -> Middleware:
+        """Wrap every job: ``async def around(ctx, call_next): return await call_next()``."""
+        self.middlewares.append(function)
+        return function
+
+    def on_attempt_failed(self, hook: H) -> H:
+        """Call *hook* with a :class:`JobEvent` after each failed attempt was written.
+
+        Hooks run in the worker that wrote the outcome, at most once; one that raises is logged and
+        changes nothing. For a reaction that must happen use ``on_dead_task=``.
+        """
+        self.attempt_failed_hooks.append(hook)
+        return hook
+
+    def on_dead(self, hook: H) -> H:
+        """Call *hook* with a :class:`JobEvent` after a job went to the dead letter."""
+        self.dead_hooks.append(hook)
+        return hook
+
+    def on_succeeded(self, hook: H) -> H:
+        """Call *hook* with a :class:`JobEvent` after a job's success was written."""
+        self.succeeded_hooks.append(hook)
+        return hook
+
+    @property
+    def names(self) -> list[str]:
+        """Every name a worker with these tasks can run, aliases included, sorted."""
+        return sorted(self._by_name)
+
+    def __getitem__(self, name: str) -> Task[Any, Any]:
+        """Return the task of this name or alias. Raises :class:`UnknownTask`."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise UnknownTask(name, self._by_name) from None
+
+    def __iter__(self) -> Iterator[Task[Any, Any]]:
+        """The registered tasks, each once."""
+        return (task for name, task in self._by_name.items() if name == task.name)
+
+    def _add(self, task: Task[Any, Any]) -> None:
+        for name in (task.name, *task.aliases):
+            if name in self._by_name:
+                raise DuplicateTask(name, _where(self._by_name[name]), _where(task))
+        for name in (task.name, *task.aliases):
+            self._by_name[name] = task
+
+
+def _executor(
+    function: Callable[..., Any], name: str, wanted: Executor | None, transactional: bool
+) -> Executor:
+    is_async = inspect.iscoroutinefunction(function)
+    if wanted is None:
+        return "async" if is_async else "thread"
+    if wanted not in ("async", "thread", "process"):
+        raise InvalidOption("executor", f"must be 'async', 'thread' or 'process', not {wanted!r}")
+    if is_async != (wanted == "async"):
+        kind = "an async def" if is_async else "a plain def"
+        raise InvalidOption("executor", f"task {name!r} is {kind} and cannot run as {wanted!r}")
+    if transactional and wanted == "process":
+        raise InvalidOption(
+            "executor",
+            f"task {name!r} cannot be transactional in a process child: a transaction belongs to "
+            "the process that opened it; use a thread",
+        )
+    return wanted
+
+
+def _where(task: Task[Any, Any]) -> str:
+    return f"{task.function.__module__}.{task.function.__qualname__}"

@@ -1,0 +1,118 @@
+"""One attempt: call the handler, and make an outcome of whatever happens. Knows no database."""
+
+import random
+from typing import Any
+
+from pgqueue import failure
+from pgqueue.context import Context, Why, enter
+from pgqueue.errors import LeaseLost, UndecodablePayload
+from pgqueue.job import Job, Reason
+from pgqueue.outcome import (
+    Cancelled,
+    Died,
+    Lost,
+    Outcome,
+    Released,
+    Retried,
+    Snoozed,
+    Succeeded,
+)
+from pgqueue.retry import Again
+from pgqueue.signals import Cancel, Fail, Snooze
+from pgqueue.tasks import Task
+from pgqueue.worker.clock import boottime
+
+AnyTask = Task[Any, Any]
+
+FREE_CONFLICTS = 3
+CONFLICT_SECONDS = 0.5
+"""A serialization failure or a deadlock says nothing against the job: it is tried again soon, and
+the first times are not charged. Counted by claims that were not charged, so that it has an end."""
+
+
+class AttemptTimeout(Exception):
+    """An attempt took longer than its timeout."""
+
+
+def run(task: AnyTask, context: Context) -> Outcome:
+    """Run a plain function's attempt, in this thread or process, to its outcome."""
+    started = boottime()
+    enter(context)
+    arguments = decode(task, context.job, started)
+    if not isinstance(arguments, dict):
+        return arguments
+    try:
+        if task.signature.takes_context:
+            value = task.function(context, **arguments)
+        else:
+            value = task.function(**arguments)
+    except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
+        return conclude(task, context.job, error, started)
+    return succeed(task, context.job, value, started)
+
+
+def decode(task: AnyTask, job: Job, started: float) -> dict[str, Any] | Died:
+    """Return the handler's arguments, or the outcome of a job whose arguments cannot be read."""
+    try:
+        return task.decode(job.args)
+    except UndecodablePayload as error:
+        return Died(job, started, boottime(), failure.describe(error), Reason.UNDECODABLE)
+
+
+def succeed(task: AnyTask, job: Job, value: Any, started: float) -> Outcome:
+    """Return the outcome of a handler that returned *value*; one that cannot be stored is a failure."""
+    ended = boottime()
+    if value is None:
+        return Succeeded(job, started, ended, None)
+    try:
+        return Succeeded(job, started, ended, task.codec.dumps(value, what="result"))
+    except Exception as error:  # noqa: BLE001  a result can hold anything
+        return conclude(task, job, error, started)
+
+
+def conclude(task: AnyTask, job: Job, error: BaseException, started: float) -> Outcome:
+    """Return the outcome of a handler that raised *error*."""
+    ended = boottime()
+    if isinstance(error, Snooze):
+        return Snoozed(job, started, ended, error.delay)
+    if isinstance(error, Cancel):
+        return Cancelled(job, started, ended, str(error) or None)
+    if isinstance(error, LeaseLost):
+        return Lost(job, started, ended)
+    if failure.is_conflict(error) and job.attempt - 1 - job.failures < FREE_CONFLICTS:
+        return Snoozed(job, started, ended, random.uniform(0, CONFLICT_SECONDS))
+    return fail(task, job, error, started)
+
+
+def fail(task: AnyTask, job: Job, error: BaseException, started: float) -> Retried | Died:
+    """Return the outcome of an attempt that failed with *error*: again, or never again."""
+    ended = boottime()
+    described = failure.describe(error)
+    if isinstance(error, Fail):
+        return Died(job, started, ended, described, Reason.NON_RETRYABLE)
+    decision = task.policy.decide(error, failures=job.failures, max_attempts=job.max_attempts)
+    if isinstance(decision, Again):
+        return Retried(job, started, ended, described, decision.delay)
+    return Died(job, started, ended, described, decision.reason)
+
+
+def time_out(task: AnyTask, job: Job, started: float) -> Retried | Died:
+    """Return the outcome of an attempt that exceeded its timeout."""
+    ended = boottime()
+    error = AttemptTimeout(f"took longer than its timeout of {job.timeout:g} s")
+    described = failure.plain("Timeout", str(error))
+    decision = task.policy.decide(error, failures=job.failures, max_attempts=job.max_attempts)
+    if isinstance(decision, Again):
+        return Retried(job, started, ended, described, decision.delay, timed_out=True)
+    reason = Reason.TIMEOUT if decision.reason is Reason.ATTEMPTS_EXHAUSTED else decision.reason
+    return Died(job, started, ended, described, reason, timed_out=True)
+
+
+def stopped(job: Job, why: Why, started: float) -> Outcome:
+    """Return the outcome of an attempt that was ended early."""
+    ended = boottime()
+    if why is Why.CANCELLED:
+        return Cancelled(job, started, ended, why.value)
+    if why is Why.LOST:
+        return Lost(job, started, ended)
+    return Released(job, started, ended, why.value)

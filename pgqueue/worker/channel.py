@@ -1,0 +1,123 @@
+"""What a worker and its process children say to each other: pickled messages over a socket pair.
+
+Both ends are one program of one user, so pickle lets nobody in; what comes from the database
+crosses as the JSON text it is. A message goes as its length and its pickle.
+"""
+
+import pickle
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pgqueue.context import Why
+from pgqueue.job import Job
+from pgqueue.outcome import Outcome
+
+_LENGTH = struct.Struct("!I")
+_PIECE = 64 * 1024
+
+
+class Hello(NamedTuple):
+    """To the child, first: where the tasks are and how to run them. Answered Ready or Failed."""
+
+    path: str
+    sys_path: list[str]
+    memory_mb: int | None
+    levels: dict[str, int]
+
+
+class Run(NamedTuple):
+    """To the child: run this. Answered Ended, or Failed if the child does not know the task."""
+
+    job: Job
+
+
+class EndEarly(NamedTuple):
+    """To the child: the job that runs is to end. Not answered; the job's outcome is awaited."""
+
+    why: Why
+
+
+class Exit(NamedTuple):
+    """To the child: end once the job that runs is done. Answered by closing the connection."""
+
+
+class Ready(NamedTuple):
+    """From the child: the tasks are imported."""
+
+
+class Failed(NamedTuple):
+    """From the child: what was asked for cannot be done here."""
+
+    problem: str
+    traceback: str | None = None
+
+
+class Ended(NamedTuple):
+    """From the child: the job came to this."""
+
+    outcome: Outcome
+
+
+class Logged(NamedTuple):
+    """From the child, at any time: the fields of a log record."""
+
+    record: dict[str, Any]
+
+
+Answer = Ready | Failed | Ended
+Message = Hello | Run | EndEarly | Exit | Answer | Logged
+
+
+def pack(message: Message) -> bytes:
+    """Return *message* as it goes over the wire."""
+    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Unpacker:
+    """Makes messages of the pieces that arrive."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """Take the next piece; yield the messages it completes. Raises what unpickling raises."""
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield pickle.loads(body)
+
+
+class Channel:
+    """The child's end. Any thread may send; one receives."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        """Send *message*, waiting for the parent to take it. Raises OSError if there is none."""
+        data = pack(message)
+        with self._sending:
+            self._connection.sendall(data)
+
+    def messages(self) -> Iterator[Any]:
+        """Yield what the parent sends, until it is gone."""
+        unpacker = Unpacker()
+        while data := self._connection.recv(_PIECE):
+            yield from unpacker.feed(data)
+
+    def abandon(self) -> None:
+        """Let go of the connection, in a fork of the child that has no business on it.
+
+        The parent takes the end of the connection for the child's death.
+        """
+        self._sending = threading.Lock()
+        self._connection.close()

@@ -1,0 +1,86 @@
+"""Decides what to claim next: for which queues, how many, and when suspects have their turn."""
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.crew import Crew
+
+FEW = 10
+"""So many jobs that may have crashed a worker once are tried beside each other."""
+_LOOK_EVERY = 1.0
+_PATIENCE = 2.0
+
+
+class Mode(Enum):
+    """What a worker is claiming."""
+
+    NORMAL = "whatever is next"
+    DRAINING = "nothing, until the hands are empty"
+    APART = "nothing, while suspects run with nothing beside them"
+
+
+class Claimer:
+    """The next claim of a worker.
+
+    Suspects run with nothing beside them. To get there the worker stops claiming and lets its hands
+    become empty, for ``patience`` at most; between two tries it works normally for as long, so that
+    neither suspects nor the rest can starve the other. Patience doubles while long jobs outlast it.
+    """
+
+    def __init__(self, crew: Crew) -> None:
+        self.mode = Mode.NORMAL
+        self._crew = crew
+        self._order = deque(crew.lanes)
+        self._patience = _PATIENCE
+        self._since = 0.0
+        self._look_at = 0.0
+
+    @property
+    def queues(self) -> Sequence[str]:
+        return list(self._order)
+
+    def limits(self) -> dict[str, int]:
+        """Return how many jobs to claim of each queue; the order of the queues rotates."""
+        if self.mode is not Mode.NORMAL:
+            return {}
+        self._order.rotate(-1)
+        wanted = {queue: self._crew.lanes[queue].wants() for queue in self._order}
+        return {queue: wants for queue, wants in wanted.items() if wants}
+
+    def wants_look(self) -> bool:
+        """Whether it is time to ask if suspects wait."""
+        return self.mode is Mode.NORMAL and boottime() >= self._look_at
+
+    def looked(self, found: bool) -> None:
+        """Take note of whether suspects wait; if so, begin to empty the hands."""
+        self._since = boottime()
+        self._look_at = self._since + _LOOK_EVERY
+        if found:
+            self.mode = Mode.DRAINING
+
+    def emptied(self) -> bool:
+        """The hands are empty. Return whether to claim suspects now."""
+        if self.mode is Mode.APART:
+            self._resume()
+        return self.mode is Mode.DRAINING
+
+    def claimed_apart(self, found: bool) -> None:
+        """Suspects were claimed, or none could be had."""
+        self._patience = _PATIENCE
+        if found:
+            self.mode, self._since = Mode.APART, boottime()
+        else:
+            self.mode = Mode.NORMAL
+
+    def lose_patience(self) -> None:
+        """Work normally for a while if long jobs keep the hands from becoming empty."""
+        if self.mode is Mode.DRAINING and boottime() - self._since > self._patience:
+            self._resume()
+            self._patience *= 2
+
+    def _resume(self) -> None:
+        now = boottime()
+        self.mode = Mode.NORMAL
+        self._look_at = now + (now - self._since)

@@ -1,0 +1,109 @@
+"""Keeps outcomes until Postgres has them, then lets go of the jobs and calls the hooks."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from pgqueue.outcome import Committed, Lost, Outcome, Undecided
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.holdings import Holdings
+
+log = logging.getLogger("pgqueue.worker")
+
+_LOCKED_WAIT = 1.0
+
+
+class Completer:
+    """The outcomes on their way into the database.
+
+    An outcome leaves only when its statement has committed (``written``), or when there is nothing to
+    write. *on_pending* is called when there is something to do, *on_written* for each outcome that
+    the database has.
+    """
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        *,
+        on_pending: Callable[[], None],
+        on_written: Callable[[Outcome], None],
+    ) -> None:
+        self._holdings = holdings
+        self._on_pending = on_pending
+        self._on_written = on_written
+        self._pending: dict[tuple[int, int], Outcome] = {}
+        self._locked: dict[tuple[int, int], Outcome] = {}
+        self._look_again_at = 0.0
+        self.undecided: list[Undecided] = []
+        self.lost = 0
+        """How many outcomes were void because the lease had been lost."""
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._locked) + len(self.undecided)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take the outcome of an attempt."""
+        if isinstance(outcome, Lost):
+            self.void(outcome)
+        elif isinstance(outcome, Committed):
+            self.done(outcome)
+        elif isinstance(outcome, Undecided):
+            self.undecided.append(outcome)
+            self._on_pending()
+        else:
+            self._pending[_key(outcome)] = outcome
+            self._on_pending()
+
+    def take(self, limit: int) -> list[Outcome]:
+        """Return up to *limit* outcomes, oldest first; they stay here until ``written``."""
+        if self._locked and boottime() >= self._look_again_at:
+            self._pending.update(self._locked)
+            self._locked.clear()
+        return list(islice(self._pending.values(), limit))
+
+    def written(self, batch: Iterable[Outcome], accepted: set[int]) -> list[Outcome]:
+        """The statements for *batch* have committed and took *accepted*; return those refused."""
+        refused = []
+        for outcome in batch:
+            del self._pending[_key(outcome)]
+            if outcome.job.id in accepted:
+                self.done(outcome)
+            else:
+                refused.append(outcome)
+        return refused
+
+    def set_aside(self, locked: Sequence[Outcome]) -> None:
+        """Somebody holds the rows of these jobs: write the others meanwhile."""
+        self._look_again_at = boottime() + _LOCKED_WAIT
+        for outcome in locked:
+            self._locked[_key(outcome)] = self._pending.pop(_key(outcome))
+
+    def replace(self, old: Outcome, new: Outcome | None) -> None:
+        """Write *new* instead of an outcome that the database cannot store; ``None``: give it up."""
+        if new is None:
+            del self._pending[_key(old)]
+            self._holdings.drop(old.job)
+        else:
+            self._pending[_key(old)] = new
+
+    def decide(self, undecided: Undecided, outcome: Outcome) -> None:
+        """The database has told what became of a COMMIT."""
+        self.undecided.remove(undecided)
+        self.add(outcome)
+
+    def done(self, outcome: Outcome) -> None:
+        """The database has this outcome."""
+        self._holdings.drop(outcome.job)
+        self._on_written(outcome)
+
+    def void(self, outcome: Outcome) -> None:
+        """The job is no longer ours: drop what it came to."""
+        self.lost += 1
+        self._holdings.drop(outcome.job)
+        log.warning(
+            "%s: lease of attempt %d lost, outcome dropped", outcome.job, outcome.job.attempt
+        )
+
+
+def _key(outcome: Outcome) -> tuple[int, int]:
+    return outcome.job.id, outcome.job.attempt

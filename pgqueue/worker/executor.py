@@ -1,0 +1,192 @@
+"""Runs one job to its outcome: on the event loop, in a thread, or in a process child.
+
+Knows no database: a transaction, where a task wants one, is handed in.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol
+
+from pgqueue import failure
+from pgqueue.context import Context, Stop, Why, enter
+from pgqueue.job import Job, Reason
+from pgqueue.outcome import Died, Outcome, Succeeded
+from pgqueue.tasks import Task, Tasks
+from pgqueue.worker import attempt
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.holdings import Hold
+
+log = logging.getLogger("pgqueue.worker")
+
+AnyTask = Task[Any, Any]
+Call = Callable[[], Awaitable[Any]]
+
+
+class ProcessRunner(Protocol):
+    """Runs a job in a process of its own, to its outcome."""
+
+    async def run(self, task: AnyTask, job: Job, stop: Stop) -> Outcome: ...
+
+
+class Ended(Exception):
+    """The attempt came to an outcome without this process's handler: middleware sees it pass."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        described = getattr(outcome, "failure", None)
+        super().__init__(f"{described.type}: {described.message}" if described else str(outcome))
+
+
+class Executor:
+    """Runs jobs. *transaction* opens a handler's transaction; *children* run process tasks."""
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        *,
+        threads: int,
+        state: Any = None,
+        transaction: Callable[[Context], Any] | None = None,
+        children: ProcessRunner | None = None,
+    ) -> None:
+        self._tasks = tasks
+        self._state = state
+        self._transaction = transaction
+        self._children = children
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pgqueue-job")
+
+    async def execute(self, hold: Hold) -> Outcome:
+        """Run the job to its outcome. Raises nothing: whatever happens is an outcome."""
+        job = hold.job
+        started = hold.started if hold.started is not None else boottime()
+        context = Context(job, state=self._state, stop=hold.stop, transaction=self._transaction)
+        enter(context)
+        try:
+            task = self._tasks[job.task]
+            call = self._call(task, hold, context)
+            for middleware in reversed(self._tasks.middlewares):
+                call = partial(middleware, context, call)
+            value = await call()
+        except BaseException as error:  # noqa: BLE001  SystemExit and cancellation included
+            return self._ended(hold, context, error, started)
+        outcome: Outcome = context.outcome or attempt.succeed(task, job, value, started)
+        return outcome
+
+    def time_out(self, hold: Hold) -> None:
+        """End an attempt that has had its time. A process child's time is its keeper's affair."""
+        if hold.watched and hold.task is not None:
+            hold.timed_out = True
+            hold.task.cancel()
+
+    def never_started(self, hold: Hold) -> Outcome:
+        """Return the outcome of a job that was asked to end before it began."""
+        return attempt.stopped(hold.job, hold.stop.why or Why.SHUTDOWN, boottime())
+
+    def close(self) -> None:
+        """Take no more jobs; do not wait for threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _call(self, task: AnyTask, hold: Hold, context: Context) -> Call:
+        if task.executor == "process":
+            return partial(self._in_child, task, hold, context)
+        hold.watched = True
+        arguments = attempt.decode(task, hold.job, boottime())
+        if isinstance(arguments, Died):
+            return partial(_end, arguments)
+        positional = (context,) if task.signature.takes_context else ()
+        function = partial(task.function, *positional, **arguments)
+        if task.executor == "thread":
+            return partial(self._in_thread, task, hold, context, function)
+        self._listen_for_stop(hold)
+        if task.transactional:
+            return partial(_in_transaction, context, function)
+        return function
+
+    async def _in_thread(
+        self, task: AnyTask, hold: Hold, context: Context, function: Callable[[], Any]
+    ) -> Any:
+        if task.transactional:
+            function = partial(_in_sync_transaction, context, function)
+        self._listen_for_stop(hold, only=Why.LOST)
+        copy = contextvars.copy_context()
+        hold.thread = self._threads.submit(copy.run, _caught, function)
+        value, error = await asyncio.wrap_future(hold.thread)
+        if error is not None:
+            raise error
+        return value
+
+    async def _in_child(self, task: AnyTask, hold: Hold, context: Context) -> Any:
+        if self._children is None:
+            raise RuntimeError(
+                "process tasks need a worker that knows where to import them from; "
+                "start it with: pgqueue worker module:tasks"
+            )
+        outcome = await self._children.run(task, hold.job, hold.stop)
+        if not isinstance(outcome, Succeeded):
+            raise Ended(outcome)
+        context.outcome = outcome
+        return None if outcome.result is None else task.codec.loads(outcome.result)
+
+    def _listen_for_stop(self, hold: Hold, only: Why | None = None) -> None:
+        """Cancel the asyncio task on a request to stop. A thread goes on regardless: it is given up
+        only when its outcome no longer matters."""
+        loop = asyncio.get_running_loop()
+
+        def on_request(why: Why) -> None:
+            if hold.task is not None and only in (None, why):
+                loop.call_soon_threadsafe(hold.task.cancel)
+
+        hold.stop.on_request = on_request
+        if hold.stop.why is not None:
+            on_request(hold.stop.why)
+
+    def _ended(self, hold: Hold, context: Context, error: BaseException, started: float) -> Outcome:
+        job = hold.job
+        if context.outcome is not None:
+            if not isinstance(error, (asyncio.CancelledError, Ended)):
+                log.warning("%s: error after its transaction was committed", job, exc_info=error)
+            finished: Outcome = context.outcome
+            return finished
+        if isinstance(error, Ended):
+            return error.outcome
+        try:
+            task = self._tasks[job.task]
+        except Exception as unknown:  # noqa: BLE001  claims name only tasks that are known
+            ended = boottime()
+            described = failure.describe(unknown)
+            return Died(job, started, ended, described, Reason.UNDECODABLE)
+        if hold.timed_out:
+            return attempt.time_out(task, job, started)
+        if hold.stop.why is Why.LOST or (
+            hold.stop.why is not None and isinstance(error, asyncio.CancelledError)
+        ):
+            return attempt.stopped(job, hold.stop.why, started)
+        return attempt.conclude(task, job, error, started)
+
+
+async def _end(outcome: Outcome) -> Any:
+    raise Ended(outcome)
+
+
+def _caught(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Call in a thread; a StopIteration or a SystemExit must not escape into a future."""
+    try:
+        return function(), None
+    except BaseException as error:  # noqa: BLE001  raised again on the event loop
+        return None, error
+
+
+def _in_sync_transaction(context: Context, function: Callable[[], Any]) -> Any:
+    with context.transaction():
+        context.result = function()
+    return context.result
+
+
+async def _in_transaction(context: Context, function: Call) -> Any:
+    async with context.transaction():
+        context.result = await function()
+    return context.result

@@ -1,0 +1,66 @@
+"""Everything this worker holds: running, waiting for a slot, or finished and not yet written.
+
+Written by the event loop, read by the heartbeat's thread; each access is one dict operation.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pgqueue.context import Stop, Why
+from pgqueue.job import Job
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+
+class Hold:
+    """A job in hand, and how far it has come."""
+
+    __slots__ = ("job", "leased_at", "started", "stop", "task", "thread", "timed_out", "watched")
+
+    def __init__(self, job: Job, leased_at: float) -> None:
+        self.job = job
+        self.leased_at = leased_at
+        """When the claim or renewal that gave the present lease was *sent*."""
+        self.started: float | None = None
+        self.watched = False
+        """It runs in this process, where nothing can end it by force."""
+        self.timed_out = False
+        self.stop = Stop()
+        self.task: asyncio.Task[None] | None = None
+        self.thread: Future[Any] | None = None
+
+
+class Holdings:
+    """The jobs in hand, by (id, attempt)."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, int], Hold] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def add(self, jobs: Iterable[Job], leased_at: float) -> list[Hold]:
+        """Hold *jobs*, whose claim was sent at *leased_at*."""
+        holds = [Hold(job, leased_at) for job in jobs]
+        for hold in holds:
+            self._held[hold.job.id, hold.job.attempt] = hold
+        return holds
+
+    def drop(self, job: Job) -> None:
+        """Hold *job* no longer: its outcome is written, or there is nothing to write."""
+        self._held.pop((job.id, job.attempt), None)
+
+    def get(self, job: Job) -> Hold | None:
+        return self._held.get((job.id, job.attempt))
+
+    def all(self) -> list[Hold]:
+        """Return the holds as they are now; safe in any thread."""
+        return list(self._held.values())
+
+    def request_cancel(self, job_id: int) -> None:
+        """Ask the job to stop, if it is here."""
+        for hold in self.all():
+            if hold.job.id == job_id:
+                hold.stop.request(Why.CANCELLED)

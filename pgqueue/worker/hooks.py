@@ -1,0 +1,111 @@
+"""Reports outcomes that are in the database: to the log, and to the application's hooks."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from pgqueue.events import JobEvent
+from pgqueue.job import Reason
+from pgqueue.outcome import Committed, Crashed, Died, Outcome, Retried, Snoozed, Succeeded
+from pgqueue.tasks import Tasks
+
+log = logging.getLogger("pgqueue.worker")
+
+
+class Reporter:
+    """Called for each outcome after its commit: at most once, and never changing the outcome.
+
+    *on_retry* gets the seconds until a job that was put back falls due.
+    """
+
+    def __init__(self, tasks: Tasks, worker_id: str, *, on_retry: Callable[[float], None]) -> None:
+        self._tasks = tasks
+        self._worker_id = worker_id
+        self._on_retry = on_retry
+        self._running: set[asyncio.Future[Any]] = set()
+        self.succeeded = 0
+        self.failed = 0
+
+    def report(self, outcome: Outcome) -> None:
+        """Log *outcome* and start the hooks that want it."""
+        if isinstance(outcome, (Succeeded, Committed)):
+            self.succeeded += 1
+            if self._tasks.succeeded_hooks:
+                self._call(self._tasks.succeeded_hooks, self._event(outcome))
+            return
+        if isinstance(outcome, (Retried, Snoozed)):
+            self._on_retry(outcome.delay)
+        if isinstance(outcome, (Retried, Died, Crashed)):
+            self.failed += 1
+            event = self._event(outcome)
+            _log_failure(event)
+            self._call(self._tasks.attempt_failed_hooks, event)
+            if not event.will_retry:
+                self._call(self._tasks.dead_hooks, event)
+
+    async def finish(self, seconds: float) -> None:
+        """Give running hooks some time to end."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+
+    def _call(self, hooks: Sequence[Callable[[JobEvent], Any]], event: JobEvent) -> None:
+        for hook in hooks:
+            future = asyncio.ensure_future(_guarded(hook, event))
+            self._running.add(future)
+            future.add_done_callback(self._running.discard)
+
+    def _event(self, outcome: Outcome) -> JobEvent:
+        job = outcome.job
+        charged = isinstance(outcome, (Retried, Died))
+        failure = outcome.failure if isinstance(outcome, (Retried, Died)) else None
+        delay = outcome.delay if isinstance(outcome, Retried) else None
+        dead, reason = False, None
+        if isinstance(outcome, Died):
+            dead, reason = True, outcome.reason
+        elif isinstance(outcome, Crashed):
+            dead = job.crashes + 1 >= job.max_crashes
+            reason = Reason.CRASHED if dead else None
+        return JobEvent(
+            job_id=job.id,
+            job_name=job.task,
+            queue=job.queue,
+            worker=self._worker_id,
+            attempt=job.attempt,
+            attempts_made=job.failures + charged + isinstance(outcome, (Succeeded, Committed)),
+            max_attempts=job.max_attempts,
+            will_retry=isinstance(outcome, (Retried, Crashed)) and not dead,
+            next_run_at=None if delay is None else datetime.now(UTC) + timedelta(seconds=delay),
+            error=outcome.why if isinstance(outcome, Crashed) else failure and failure.message,
+            error_type="Crashed" if isinstance(outcome, Crashed) else failure and failure.type,
+            fingerprint=failure and failure.fingerprint,
+            reason=reason,
+        )
+
+
+def _log_failure(event: JobEvent) -> None:
+    fate = "will be tried again" if event.will_retry else f"dead: {event.reason}"
+    log.warning(
+        "job_failed %s[%d] run %d of %d: %s: %s (%s)",
+        event.job_name,
+        event.job_id,
+        event.attempts_made,
+        event.max_attempts,
+        event.error_type,
+        event.error,
+        fate,
+        extra={name: getattr(event, name) for name in JobEvent.__slots__},
+    )
+
+
+async def _guarded(hook: Callable[[JobEvent], Any], event: JobEvent) -> None:
+    try:
+        if inspect.iscoroutinefunction(hook):
+            await hook(event)
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, partial(hook, event))
+    except Exception:
+        log.exception("hook %r failed for job %d", hook, event.job_id)

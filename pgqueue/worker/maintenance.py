@@ -1,0 +1,121 @@
+"""The chores that keep a queue going: stage, rescue, expire, prune. From every worker, no leader:
+SKIP LOCKED and unique keys let any number do them at once."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import asyncio
+from pgqueue.storage import jobs, upkeep
+from pgqueue.storage.sqlstate import Remedy, remedy
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.session import Session
+from pgqueue.worker.settings import Settings
+
+log = logging.getLogger("pgqueue.worker")
+
+LIMIT = 1000
+_TICK = 1.0
+_MINUTE = 60.0
+_HOUR = 3600.0
+
+
+@dataclass(slots=True)
+class Chore:
+    """Something to be done again and again. *do* returns in how many seconds it is next due."""
+
+    name: str
+    do: Callable[[], Awaitable[float]]
+    due_at: float = 0.0
+
+
+class Maintenance:
+    """Does the chores, one after the other, on one connection of its own."""
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        self._session = session
+        self._settings = settings
+        self._lease = settings.lease.total_seconds()
+        self._wake = asyncio.Event()
+        self.last_success = boottime()
+        self._stage = Chore("stage", self._do_stage)
+        self._chores = [
+            self._stage,
+            Chore("rescue", self._do_rescue),
+            Chore("expire", self._do_expire),
+            Chore("prune", self._do_prune),
+            Chore("make partitions", self._do_make_partitions),
+            Chore("forget partitions", self._do_forget_partitions),
+        ]
+
+    def expect(self, seconds: float) -> None:
+        """A scheduled job is known to fall due in so many *seconds*."""
+        due_at = boottime() + seconds
+        if due_at < self._stage.due_at:
+            self._stage.due_at = due_at
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Forever: whatever is due."""
+        while True:
+            try:
+                await self._session.open()
+                for chore in self._chores:
+                    if boottime() >= chore.due_at:
+                        chore.due_at = boottime() + await chore.do()
+                self.last_success = boottime()
+                await self._sleep()
+            except Exception as error:  # noqa: BLE001  a chore that fails is done again
+                if remedy(error) is Remedy.BUG:
+                    log.exception("maintenance")
+                else:
+                    log.warning("maintenance: %s", str(error).strip() or type(error).__name__)
+                await self._session.close()
+                await self._session.back_off()
+
+    async def _sleep(self) -> None:
+        self._wake.clear()
+        pause = min(chore.due_at for chore in self._chores) - boottime()
+        try:
+            async with asyncio.timeout(max(pause, 0.001)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _do_stage(self) -> float:
+        staged = await self._session.run(jobs.stage(limit=LIMIT))
+        if staged.staged >= LIMIT:
+            return 0.0
+        if staged.next_in_ms is None:
+            return _TICK
+        return min(max(staged.next_in_ms / 1000, 0.001), _TICK)
+
+    async def _do_rescue(self) -> float:
+        # After an outage every lease has run out: the living renew theirs first.
+        patience = self._lease / 3 + 2 - (boottime() - self._session.opened_at)
+        if patience > 0:
+            return patience
+        rescued = await self._session.run(jobs.rescue(limit=LIMIT))
+        if rescued.total:
+            log.warning(
+                "took back %d jobs whose workers vanished: %d to run again, %d dead, %d cancelled",
+                rescued.total,
+                *rescued,
+            )
+        return 0.0 if rescued.total >= LIMIT else self._settings.rescue_every.total_seconds()
+
+    async def _do_expire(self) -> float:
+        expired = await self._session.run(jobs.expire(limit=LIMIT))
+        return 0.0 if expired >= LIMIT else _TICK
+
+    async def _do_prune(self) -> float:
+        pruned = await self._session.run(upkeep.prune(limit=LIMIT))
+        return 0.0 if pruned >= LIMIT else _MINUTE
+
+    async def _do_make_partitions(self) -> float:
+        await self._session.run(upkeep.make_partitions())
+        return _HOUR
+
+    async def _do_forget_partitions(self) -> float:
+        await self._session.run(upkeep.forget_partitions())
+        return _HOUR

@@ -1,0 +1,250 @@
+"""The pump: writes the last outcomes and claims the next jobs, in one transaction, over and over."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from pgqueue.job import Job
+from pgqueue.outcome import Committed, Lost, Outcome
+from pgqueue.storage import finishing, jobs, upkeep
+from pgqueue.storage.operation import Statement
+from pgqueue.storage.sqlstate import Remedy, remedy
+from pgqueue.tasks import Tasks
+from pgqueue.worker.bell import Bell
+from pgqueue.worker.claimer import FEW, Claimer
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.completer import Completer
+from pgqueue.worker.crew import Crew
+from pgqueue.worker.holdings import Holdings
+from pgqueue.worker.session import Session
+from pgqueue.worker.settings import Settings
+from pgqueue.worker.unstorable import instead
+
+log = logging.getLogger("pgqueue.worker")
+
+BATCH = 1000
+_FIRST_WAIT = 0.002
+_DEAF_POLL = 0.25
+
+
+class Pump:
+    """Moves jobs between Postgres and the crew, on one connection.
+
+    Polling is the truth: every wait has a bound. ``wake`` and ``ring`` end one early.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        bell: Bell,
+        *,
+        worker_id: str,
+        tasks: Tasks,
+        settings: Settings,
+        holdings: Holdings,
+        crew: Crew,
+        completer: Completer,
+    ) -> None:
+        self._session = session
+        self._bell = bell
+        self._worker_id = worker_id
+        self._registry = tasks
+        self._tasks = tasks.names
+        self._settings = settings
+        self._holdings = holdings
+        self._crew = crew
+        self._completer = completer
+        self._claimer = Claimer(crew)
+        self._wake = asyncio.Event()
+        self._claiming = True
+        self._wait = _FIRST_WAIT
+        self.is_deaf: Callable[[], bool] = lambda: False
+        """Whether no ring can be heard at present: then the polls are closer."""
+
+    def wake(self) -> None:
+        """End the present wait: there is an outcome to write, or news of a job in hand."""
+        self._wake.set()
+
+    def ring(self) -> None:
+        """A job was made available: look now, and soon again."""
+        self._wait = _FIRST_WAIT
+        self._wake.set()
+
+    def stop_claiming(self) -> None:
+        """Claim nothing from now on; outcomes are still written."""
+        self._claiming = False
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Forever: turn by turn. Outlives every outage; raises what a person must mend."""
+        while True:
+            try:
+                if await self._session.open():
+                    await self._connected()
+                if not await self._turn():
+                    await self._rest()
+            except Exception as error:  # noqa: BLE001  sorted by the table of remedies
+                await self._mend(error)
+
+    async def _turn(self) -> bool:
+        """Write what is pending and claim what is wanted; return whether to go on at once."""
+        self._wake.clear()
+        for undecided in list(self._completer.undecided):
+            self._completer.decide(
+                undecided, await self._decision(undecided.job, undecided.otherwise)
+            )
+        if self._claiming and not len(self._holdings) and self._claimer.emptied():
+            return await self._claim_apart()
+        batch = self._completer.take(BATCH)
+        limits = self._claimer.limits() if self._claiming else {}
+        self._claimer.lose_patience()
+        if not batch and not limits:
+            return False
+        writes = finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
+        statements = [write.statement for write in writes]
+        looks = bool(limits) and self._claimer.wants_look()
+        if limits:
+            statements.append(self._claim(limits))
+        if looks:
+            statements.append(self._look())
+        sent = boottime()
+        try:
+            answers = await self._session.run_together(statements)
+        except Exception as error:
+            if not batch or not await self._spare_the_others(batch, error):
+                raise
+            return True
+        if looks:
+            self._claimer.looked(bool(answers.pop()[0][0]))
+        claimed = jobs.claimed(answers.pop()) if limits else []
+        await self._settle(batch, {row[0] for answer in answers for row in answer})
+        self._crew.offer(self._holdings.add(claimed, sent))
+        await self._bell.note(busy=bool(claimed))
+        if claimed:
+            self._wait = _FIRST_WAIT
+        return bool(claimed)
+
+    async def _rest(self) -> None:
+        """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once more."""
+        if self._claiming and not self._bell.is_held:
+            await self._bell.hold()
+            return
+        longest = self._settings.poll.total_seconds()
+        if self.is_deaf():
+            longest = min(longest, _DEAF_POLL)
+        try:
+            async with asyncio.timeout(min(self._wait, longest)):
+                await self._wake.wait()
+        except TimeoutError:
+            self._wait = min(self._wait * 2, longest)
+
+    async def _settle(self, batch: Sequence[Outcome], accepted: set[int]) -> None:
+        """Let go of what was written. What was refused was lost, or written by a COMMIT whose answer
+        never came."""
+        refused = self._completer.written(batch, accepted)
+        if not refused:
+            return
+        written = await self._session.run(
+            jobs.find_written(worker_id=self._worker_id, held=[o.job for o in refused])
+        )
+        for outcome in refused:
+            if outcome.job.id in written:
+                self._completer.done(outcome)
+            else:
+                self._completer.void(outcome)
+
+    async def _decision(self, job: Job, otherwise: Outcome) -> Outcome:
+        """Find out what became of a COMMIT whose answer was lost."""
+        if await self._session.run(jobs.lock_undecided(worker_id=self._worker_id, job=job)):
+            return otherwise
+        moment = boottime()
+        if await self._session.run(jobs.find_finished(worker_id=self._worker_id, job=job)):
+            return Committed(job, otherwise.started, moment)
+        return Lost(job, otherwise.started, moment)
+
+    async def _claim_apart(self) -> bool:
+        """Claim suspects, now that nothing else is in hand."""
+        sent = boottime()
+        suspects = await self._session.run(
+            jobs.claim_suspects(
+                worker_id=self._worker_id,
+                queues=self._claimer.queues,
+                tasks=self._tasks,
+                lease=self._settings.lease,
+                few=FEW,
+            )
+        )
+        self._claimer.claimed_apart(bool(suspects))
+        if suspects:
+            log.info("running apart %d jobs that were there when a worker vanished", len(suspects))
+            self._crew.offer(self._holdings.add(suspects, sent))
+        return True
+
+    async def _spare_the_others(self, batch: Sequence[Outcome], error: Exception) -> bool:
+        """One outcome of the batch cannot be written: write the others. Return whether that helps."""
+        if getattr(error, "sqlstate", None) == "55P03":
+            unlocked = await self._session.run(jobs.find_unlocked([o.job.id for o in batch]))
+            locked = [o for o in batch if o.job.id not in unlocked]
+            self._completer.set_aside(locked)
+            return True
+        if remedy(error) is not Remedy.BISECT:
+            return False
+        if len(batch) == 1:
+            log.error("%s: its outcome cannot be stored: %s", batch[0].job, error)
+            self._completer.replace(batch[0], instead(batch[0], error, self._registry))
+            return True
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            try:
+                accepted = await self._session.run_together(
+                    [w.statement for w in self._writes(half)]
+                )
+            except Exception as half_error:
+                if not await self._spare_the_others(half, half_error):
+                    raise
+            else:
+                await self._settle(half, {row[0] for answer in accepted for row in answer})
+        return True
+
+    def _writes(self, batch: Sequence[Outcome]) -> list[finishing.Finish]:
+        return finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
+
+    def _claim(self, limits: dict[str, int]) -> Statement:
+        return next(
+            jobs.claim(
+                worker_id=self._worker_id,
+                limits=limits,
+                tasks=self._tasks,
+                lease=self._settings.lease,
+            )
+        )
+
+    def _look(self) -> Statement:
+        return next(jobs.find_suspects(queues=self._claimer.queues, tasks=self._tasks))
+
+    async def _connected(self) -> None:
+        """Begin on a new connection: give back what a lost answer had claimed for us."""
+        if self._session.is_pooled:
+            log.warning(
+                "connected through a transaction pooler: polling every %g s; "
+                "give --listen-dsn a direct DSN to be woken",
+                self._settings.poll.total_seconds(),
+            )
+        held = [hold.job.id for hold in self._holdings.all()]
+        released = await self._session.run(
+            jobs.release_strays(worker_id=self._worker_id, held=held)
+        )
+        if released:
+            log.info("gave back %d jobs whose claim was never answered", released)
+
+    async def _mend(self, error: Exception) -> None:
+        """Do what the table says about *error*; raise what waiting cannot mend."""
+        cure = remedy(error)
+        if cure is Remedy.PARTITION:
+            await self._session.run(upkeep.make_partitions())
+            return
+        if cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
+            raise error
+        log.warning("database: %s", str(error).strip() or type(error).__name__)
+        await self._session.close()
+        await self._session.back_off()

@@ -1,0 +1,106 @@
+"""A connection of the worker's own that comes back: opened on demand, every wait bounded."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
+
+from psycopg import AsyncConnection
+
+from pgqueue.storage.connect import SESSION, connect_async, is_pooled
+from pgqueue.storage.drivers import run_async
+from pgqueue.storage.operation import Operation, Row, Statement
+from pgqueue.worker.clock import boottime
+
+log = logging.getLogger("pgqueue.worker")
+T = TypeVar("T")
+
+DEADLINE = 40.0
+"""Seconds after which a connection that does not answer is given up. Longer than the server's own
+statement_timeout, so that it strikes only when the server is out of reach."""
+
+
+class Session:
+    """One database connection, reopened when it breaks. For one task at a time."""
+
+    def __init__(self, dsn: str, role: str) -> None:
+        self._dsn = dsn
+        self._role = role
+        self._connection: AsyncConnection[Any] | None = None
+        self._failures = 0
+        self.opened_at = 0.0
+        """When the present connection was opened, by the boot clock."""
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None and not self._connection.closed
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the connection goes through a transaction pooler."""
+        return self._connection is not None and is_pooled(self._connection)
+
+    async def open(self) -> bool:
+        """Make sure there is a connection; return whether it is a new one."""
+        if self.is_open:
+            return False
+        async with asyncio.timeout(DEADLINE):
+            self._connection = await connect_async(self._dsn, self._role)
+        self.opened_at = boottime()
+        self._failures = 0
+        return True
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run *operation*, each statement its own transaction."""
+        connection = self.connection
+        return await self._bounded(run_async(connection, operation))
+
+    async def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run *statements* in one transaction and one round trip; return the rows of each."""
+        return await self._bounded(self._pipelined(statements))
+
+    @property
+    def connection(self) -> AsyncConnection[Any]:
+        if self._connection is None:
+            raise ConnectionError("not connected")
+        return self._connection
+
+    async def close(self) -> None:
+        """Close the connection, without waiting for an answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.pgconn.finish()
+
+    async def back_off(self) -> None:
+        """Sleep before the next try: 0.1 s growing to 2 s, with jitter so that a fleet spreads out."""
+        self._failures += 1
+        longest = min(2.0, 0.1 * 2 ** min(self._failures, 6))
+        await asyncio.sleep(random.uniform(longest / 2, longest))
+
+    async def _pipelined(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        connection = self.connection
+        # Between two Syncs of a pipeline lies one implicit transaction: it commits at the end, or
+        # nothing of it happens.
+        async with connection.pipeline():
+            if self.is_pooled:
+                await connection.execute(SESSION, {"local": True})
+            cursors = [await connection.execute(*statement) for statement in statements]
+        return [await cursor.fetchall() for cursor in cursors]
+
+    async def _bounded(self, work: Awaitable[T]) -> T:
+        """Await *work*; give the connection up if the server does not answer by the deadline."""
+        task = asyncio.ensure_future(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=DEADLINE)
+        except asyncio.CancelledError:
+            await self._give_up(task)
+            raise
+        if not done:
+            await self._give_up(task)
+            raise TimeoutError(f"the database did not answer within {DEADLINE:g} seconds")
+        return task.result()
+
+    async def _give_up(self, task: "asyncio.Future[Any]") -> None:
+        await self.close()
+        task.cancel()

@@ -1,0 +1,221 @@
+"""The handler's transaction: its work and its job's completion commit together, or not at all."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+
+from pgqueue.context import Context
+from pgqueue.errors import LeaseLost, OtherDatabase, PgqueueError, UnsupportedConnection
+from pgqueue.outcome import Committed, Succeeded, Undecided
+from pgqueue.storage import finishing, jobs, schema
+from pgqueue.storage.drivers import is_autocommit, is_autocommit_async, run, run_async
+from pgqueue.storage.operation import Operation
+from pgqueue.tasks import Tasks, TransactionFactory
+from pgqueue.worker import attempt
+from pgqueue.worker.clock import boottime
+
+log = logging.getLogger("pgqueue.worker")
+
+_SNAPSHOT_LEVELS = ("repeatable read", "serializable")
+_IDLE_SLACK = timedelta(seconds=30)
+
+
+class Transactions:
+    """Opens handlers' transactions on what ``Tasks(transaction=…)`` gives."""
+
+    def __init__(
+        self, tasks: Tasks, factory: TransactionFactory, *, worker_id: str, home: schema.Identity
+    ) -> None:
+        self.tasks = tasks
+        self.factory = factory
+        self.worker_id = worker_id
+        self.home = home
+        self.checked = False
+        """Whether the factory was seen to lead to the worker's own database."""
+
+    def __call__(self, context: Context) -> "HandlerTransaction":
+        return HandlerTransaction(self, context)
+
+
+class HandlerTransaction:
+    """One job's transaction: ``with`` or ``async with``, as the factory's connections want it.
+
+    At READ COMMITTED the fenced finish is its last statement. Above that the job's row is locked by
+    its first: a renewal during the handler would make the finish fail on every try, and the lock
+    then is the lease.
+    """
+
+    def __init__(self, transactions: Transactions, context: Context) -> None:
+        self._all = transactions
+        self._context = context
+        self._started = boottime()
+        self._manager: Any = None
+
+    def __enter__(self) -> Any:
+        if not self._all.checked:
+            with self._all.factory() as connection:
+                self._require_home(run(connection, schema.identity()))
+                connection.rollback()
+        self._manager = self._all.factory()
+        connection = self._manager.__enter__()
+        try:
+            _require_transaction(connection, is_autocommit(connection))
+            if run(connection, jobs.show_isolation()) in _SNAPSHOT_LEVELS:
+                self._require_owned(run(connection, self._lock()))
+        except BaseException as error:
+            connection.rollback()
+            self._manager.__exit__(type(error), error, error.__traceback__)
+            raise
+        self._context.connection = connection
+        return connection
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        connection = self._context.connection
+        self._context.connection = None
+        try:
+            if error is None:
+                _flush(connection)
+                succeeded = self._succeed()
+                self._require_owned(run(connection, self._finish(succeeded)))
+                self._commit(connection.commit, succeeded)
+        except BaseException:
+            _quietly(connection.rollback)
+            raise
+        else:
+            if error is not None:
+                _quietly(connection.rollback)
+        finally:
+            _quietly(lambda: self._manager.__exit__(kind, error, trace))
+
+    async def __aenter__(self) -> Any:
+        if not self._all.checked:
+            async with self._all.factory() as connection:
+                self._require_home(await run_async(connection, schema.identity()))
+                await connection.rollback()
+        self._manager = self._all.factory()
+        connection = await self._manager.__aenter__()
+        try:
+            _require_transaction(connection, await is_autocommit_async(connection))
+            if await run_async(connection, jobs.show_isolation()) in _SNAPSHOT_LEVELS:
+                self._require_owned(await run_async(connection, self._lock()))
+        except BaseException as error:
+            await connection.rollback()
+            await self._manager.__aexit__(type(error), error, error.__traceback__)
+            raise
+        self._context.connection = connection
+        return connection
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        connection = self._context.connection
+        self._context.connection = None
+        try:
+            if error is None:
+                if hasattr(connection, "flush"):
+                    await connection.flush()
+                succeeded = self._succeed()
+                self._require_owned(await run_async(connection, self._finish(succeeded)))
+                await self._commit_async(connection.commit, succeeded)
+        except BaseException:
+            await _quietly_async(connection.rollback)
+            raise
+        else:
+            if error is not None:
+                await _quietly_async(connection.rollback)
+        finally:
+            await _quietly_async(lambda: self._manager.__aexit__(kind, error, trace))
+
+    def _lock(self) -> Operation[bool]:
+        job = self._context.job
+        idle = timedelta(seconds=job.timeout or 3600) + _IDLE_SLACK
+        return jobs.lock_running(worker_id=self._all.worker_id, job=job, idle_limit=idle)
+
+    def _succeed(self) -> Succeeded:
+        """Make the outcome; from here on it is too late to stop the attempt."""
+        job, value = self._context.job, self._context.result
+        result = None
+        if value is not None:
+            result = self._all.tasks[job.task].codec.dumps(value, what="result")
+        self._context.stop.closed = True
+        return Succeeded(job, self._started, boottime(), result)
+
+    def _finish(self, succeeded: Succeeded) -> Operation[bool]:
+        accepted = yield from finishing.finish(
+            [succeeded], worker_id=self._all.worker_id, moment=boottime()
+        )
+        return bool(accepted)
+
+    def _commit(self, commit: Callable[[], None], succeeded: Succeeded) -> None:
+        try:
+            commit()
+        except BaseException as error:
+            self._note_commit_error(error)
+            raise
+        self._context.outcome = Committed(*succeeded[:3])
+
+    async def _commit_async(self, commit: Callable[[], Any], succeeded: Succeeded) -> None:
+        try:
+            await commit()
+        except BaseException as error:
+            self._note_commit_error(error)
+            raise
+        self._context.outcome = Committed(*succeeded[:3])
+
+    def _note_commit_error(self, error: BaseException) -> None:
+        """An answer of the server's is a no; no answer leaves open what became of the COMMIT."""
+        if answered(error):
+            self._context.stop.closed = False
+            return
+        job = self._context.job
+        otherwise = attempt.fail(self._all.tasks[job.task], job, error, self._started)
+        self._context.outcome = Undecided(job, self._started, boottime(), otherwise)
+
+    def _require_home(self, found: schema.Identity) -> None:
+        if found != self._all.home:
+            raise OtherDatabase()
+        self._all.checked = True
+
+    def _require_owned(self, owned: bool) -> None:
+        if not owned:
+            raise LeaseLost(self._context.id, self._context.attempt)
+
+
+def answered(error: BaseException) -> bool:
+    """Whether the server itself refused the COMMIT; class 08 and 57 are the connection going away."""
+    driver_error = getattr(error, "orig", error)
+    if not isinstance(driver_error, psycopg.Error):
+        return False
+    return driver_error.sqlstate is not None and driver_error.sqlstate[:2] not in ("08", "57")
+
+
+def _require_transaction(connection: Any, autocommit: bool) -> None:
+    if autocommit:
+        raise UnsupportedConnection(
+            connection,
+            "it commits each statement by itself, so the work and the job's completion could not "
+            "commit together; give one without autocommit",
+        )
+
+
+def _flush(connection: Any) -> None:
+    if hasattr(connection, "flush"):
+        connection.flush()
+
+
+def _quietly(action: Callable[[], Any]) -> None:
+    """Clean up after an error that matters more."""
+    try:
+        action()
+    except (psycopg.Error, OSError, PgqueueError) as error:
+        log.debug("while closing a handler's transaction: %s", error)
+    except Exception:
+        log.warning("while closing a handler's transaction", exc_info=True)
+
+
+async def _quietly_async(action: Callable[[], Any]) -> None:
+    try:
+        await action()
+    except Exception:
+        log.debug("while closing a handler's transaction", exc_info=True)

@@ -1,0 +1,326 @@
+"""The worker: puts the parts together, starts them in the order of flow, stops them likewise."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+
+from pgqueue.context import Why
+from pgqueue.errors import ForeignDatabase, SchemaMismatch
+from pgqueue.storage import schema, upkeep
+from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
+from pgqueue.tasks import Tasks
+from pgqueue.worker.bell import Bell
+from pgqueue.worker.children import Children
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.completer import Completer
+from pgqueue.worker.crew import Crew, call_from_thread
+from pgqueue.worker.executor import Executor
+from pgqueue.worker.health import serve_health
+from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.holdings import Holdings
+from pgqueue.worker.hooks import Reporter
+from pgqueue.worker.listener import Ears, Listener
+from pgqueue.worker.maintenance import Maintenance
+from pgqueue.worker.pump import Pump
+from pgqueue.worker.session import Session
+from pgqueue.worker.settings import Settings
+from pgqueue.worker.transaction import Transactions
+
+log = logging.getLogger("pgqueue.worker")
+
+EXIT_OK = 0
+EXIT_CONFIGURE = 3
+EXIT_BUG = 70
+EXIT_STUCK = 75
+
+_LAST_WORDS = 5.0
+"""Seconds after the grace in which the last outcomes must be written."""
+
+
+class Worker:
+    """Runs jobs of *tasks* from the database at *dsn*, in this event loop.
+
+    ``async with Worker(tasks, dsn): ...`` runs it beside your own code; :meth:`run` until it is told
+    to stop. *tasks_path* (``"module:attribute"``) lets process children import the tasks. *on_stuck*
+    is called, in another thread, when a handler can neither be ended nor waited for: a process that
+    exists for this worker ends itself there; by default it is only logged. *ears* is a listener that
+    somebody else keeps.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        dsn: str,
+        settings: Settings | None = None,
+        *,
+        tasks_path: str | None = None,
+        on_stuck: Callable[[], None] | None = None,
+        ears: Ears | None = None,
+    ) -> None:
+        self.id = str(uuid.uuid4())
+        """A new one at each start: never a host's name or a pid, which come back."""
+        self.tasks = tasks
+        self.settings = settings or Settings()
+        self._dsn = dsn
+        self._tasks_path = tasks_path
+        self._on_stuck = on_stuck or _only_logged
+        self._ears = ears
+        self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
+        self._broken: asyncio.Future[int] | None = None
+        self._holdings = Holdings()
+        self._lifespan = AsyncExitStack()
+        self._parts: list[asyncio.Task[None]] = []
+        self._started = False
+
+    async def run(self) -> int:
+        """Work until :meth:`stop` is called; return an exit code: 0, 3 (a person must mend the
+        configuration), 70 (a bug) or 75 (half the threads are lost; start me again)."""
+        try:
+            await self.start()
+        except (SchemaMismatch, ForeignDatabase) as error:
+            log.critical("%s", error)
+            return EXIT_CONFIGURE
+        except psycopg.Error as error:
+            log.critical("%s", str(error).strip())
+            return EXIT_CONFIGURE
+        assert self._broken is not None
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        ends: set[asyncio.Future[Any]] = {stopping, self._broken}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        code = self._broken.result() if self._broken.done() else EXIT_OK
+        await self.close()
+        return code
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def stop(self) -> None:
+        """Stop: claim no more, let running jobs go on for the grace. Called again: now."""
+        if self._stopping.is_set():
+            self._hurrying.set()
+        self._stopping.set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether jobs are being claimed and leases renewed."""
+        return self._started and not self._stopping.is_set() and self.is_alive
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the parts that must never rest have succeeded lately."""
+        limit = 3 * self.settings.lease.total_seconds()
+        return self._started and boottime() - self._heartbeat.last_success < limit
+
+    async def start(self) -> None:
+        """Check the database, then start every part, in the order of flow.
+
+        Waits for a database that is not there yet. Raises :class:`SchemaMismatch`,
+        :class:`ForeignDatabase`, and what a wrong DSN or missing rights make psycopg raise.
+        """
+        self._broken = asyncio.get_running_loop().create_future()
+        self._session = Session(self._dsn, "pump")
+        home = await self._prepare()
+        state = None
+        if self.tasks.lifespan is not None:
+            state = await self._lifespan.enter_async_context(self.tasks.lifespan())
+        self._assemble(home, state)
+        self._heartbeat.start()
+        for name, part in self._running_parts():
+            self._parts.append(asyncio.create_task(self._guard(name, part), name=f"pgqueue-{name}"))
+        self._started = True
+        log.info(
+            "worker %s runs %d tasks from %s",
+            self.id,
+            len(list(self.tasks)),
+            ", ".join(f"{queue}={slots}" for queue, slots in self.settings.queues.items()),
+        )
+
+    async def close(self) -> None:
+        """Stop in the order of flow: no more claims, running jobs, their outcomes, the rest."""
+        self._stopping.set()
+        self._pump.stop_claiming()
+        self._crew.release_waiting("the worker stops")
+        await self._until(self._is_done, self.settings.grace.total_seconds())
+        self._crew.request_stop(Why.SHUTDOWN)
+        await self._until(self._is_done, 2.0)
+        self._crew.abandon()
+        await self._until(lambda: not self._holdings and not len(self._completer), _LAST_WORDS)
+        await self._reporter.finish(_LAST_WORDS)
+        for part in self._parts:
+            part.cancel()
+        await asyncio.gather(*self._parts, return_exceptions=True)
+        self._executor.close()
+        if self._children is not None:
+            await self._children.close()
+        await asyncio.to_thread(self._heartbeat.stop)
+        for session in self._sessions:
+            await session.close()
+        await self._lifespan.aclose()
+        self._started = False
+        left = len(self._holdings)
+        log.info(
+            "worker %s stopped%s", self.id, f", {left} jobs left to their leases" if left else ""
+        )
+
+    async def _prepare(self) -> schema.Identity:
+        """Refuse a wrong schema or a foreign database before anything is claimed."""
+        while True:
+            try:
+                await self._session.open()
+                await self._session.run(schema.require_schema())
+                home = await self._session.run(schema.require_home())
+                await self._session.run(upkeep.sync_tasks(task.defaults for task in self.tasks))
+                await self._session.run(upkeep.make_partitions())
+                return home
+            except (psycopg.Error, OSError) as error:
+                if remedy(error) is not Remedy.RECONNECT or is_refusal(error):
+                    raise
+                log.warning("waiting for the database: %s", str(error).strip())
+                await self._session.close()
+                await self._session.back_off()
+
+    def _assemble(self, home: schema.Identity, state: Any) -> None:
+        settings = self.settings
+        self._sessions = [self._session]
+        bell_session = self._session
+        if settings.listen_dsn is not None:
+            bell_session = Session(settings.listen_dsn, "bell")
+            self._sessions.append(bell_session)
+        self._maintenance: Maintenance | None = None
+        if settings.maintenance:
+            maintenance_session = Session(self._dsn, "maintenance")
+            self._sessions.append(maintenance_session)
+            self._maintenance = Maintenance(maintenance_session, settings)
+        self._reporter = Reporter(self.tasks, self.id, on_retry=self._expect)
+        self._completer = Completer(
+            self._holdings,
+            on_pending=lambda: self._pump.wake(),
+            on_written=self._reporter.report,
+        )
+        slots = sum(settings.queues.values())
+        self._children: Children | None = None
+        if self._tasks_path and any(task.executor == "process" for task in self.tasks):
+            self._children = Children(
+                path=self._tasks_path,
+                size=slots,
+                max_jobs=settings.child_max_jobs,
+                memory_mb=settings.child_memory_mb,
+            )
+        transactions = None
+        if self.tasks.transaction is not None:
+            transactions = Transactions(
+                self.tasks, self.tasks.transaction, worker_id=self.id, home=home
+            )
+        self._executor = Executor(
+            self.tasks,
+            threads=slots,
+            state=state,
+            transaction=transactions,
+            children=self._children,
+        )
+        loop = asyncio.get_running_loop()
+        self._heartbeat = Heartbeat(
+            self._dsn,
+            worker_id=self.id,
+            tasks=self.tasks,
+            settings=settings,
+            holdings=self._holdings,
+            on_news=lambda: call_from_thread(loop, self._on_news),
+            on_stuck=self._on_stuck,
+        )
+        self._crew = Crew(
+            queues=settings.queues,
+            prefetch=settings.prefetch,
+            executor=self._executor,
+            on_outcome=self._completer.add,
+            is_fresh=self._heartbeat.is_fresh,
+            on_stale=self._heartbeat.nudge,
+        )
+        self._pump = Pump(
+            self._session,
+            Bell(bell_session, list(settings.queues)),
+            worker_id=self.id,
+            tasks=self.tasks,
+            settings=settings,
+            holdings=self._holdings,
+            crew=self._crew,
+            completer=self._completer,
+        )
+        if self._ears is None:
+            self._ears = Listener(settings.listen_dsn or self._dsn)
+        self._ears.on_ring = self._on_ring
+        self._ears.on_cancel = self._holdings.request_cancel
+        self._pump.is_deaf = lambda: self._ears is not None and not self._ears.is_up
+
+    def _running_parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        assert self._ears is not None
+        parts = [
+            ("pump", self._pump.run()),
+            ("watch", self._crew.watch()),
+            ("listener", self._ears.run()),
+        ]
+        if self._maintenance is not None:
+            parts.append(("maintenance", self._maintenance.run()))
+        if self.settings.health_port is not None:
+            parts.append(("health", serve_health(self, self.settings.health_port)))
+        return parts
+
+    async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        """Run a part; what it cannot mend ends the worker."""
+        try:
+            await part
+        except Exception as error:
+            assert self._broken is not None
+            if remedy(error) is Remedy.CONFIGURE:
+                log.critical("%s: %s", name, str(error).strip())
+                code = EXIT_CONFIGURE
+            else:
+                log.critical("%s: a bug; giving back what is held", name, exc_info=True)
+                code = EXIT_BUG
+            if not self._broken.done():
+                self._broken.set_result(code)
+
+    def _on_ring(self, queue: str) -> None:
+        if not queue or queue in self.settings.queues:
+            self._pump.ring()
+
+    def _on_news(self) -> None:
+        """The heartbeat has spoken: stale jobs may start; are enough threads left?"""
+        self._crew.fill()
+        if self._crew.lost_half and self._broken is not None and not self._broken.done():
+            log.critical("half the slots are taken by threads past their timeout; starting anew")
+            self._broken.set_result(EXIT_STUCK)
+
+    def _expect(self, seconds: float) -> None:
+        if self._maintenance is not None:
+            self._maintenance.expect(seconds)
+
+    def _is_done(self) -> bool:
+        return self._hurrying.is_set() or self._crew.is_idle
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait until *condition* holds, for so many *seconds* at most."""
+        until = boottime() + seconds
+        while not condition() and boottime() < until:
+            await asyncio.sleep(0.01)
+
+
+def _only_logged() -> None:
+    log.critical("this process cannot be trusted with jobs any more; restart it")

@@ -1,0 +1,227 @@
+"""The PostgreSQL that the tests run on: one real server a run, and databases on it.
+
+``PGQUEUE_TEST_DSN`` names another server to use; its role must be allowed to create databases.
+``PGQUEUE_PG_BIN`` names other programs to start it with.
+
+Fixtures, from the cheapest to the dearest:
+
+``connection``       a psycopg connection to a migrated database, inside a transaction that is
+                     rolled back
+``dsn``              a migrated database of the test's own: for whatever commits
+``empty_dsn``        a database of the test's own, without the schema
+``own_server``       a server of the test's own, to stop() and start()
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from testing.postgresql import Postgresql
+
+from pgqueue import migrate
+from pgqueue.embedded.account import server_account
+from pgqueue.embedded.binaries import find_binaries
+from pgqueue.embedded.cluster import Cluster
+from pgqueue.embedded.home import Home
+
+# Fast, because nobody misses a test's data; the rest is what some test needs.
+SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_prepared_transactions": "10",
+    "timezone": "UTC",
+}
+
+
+MEMORY = Path("/dev/shm")
+
+
+def memory() -> Path | None:
+    """A file system in memory, if there is a large one: databases are created ten times as fast."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
+        return MEMORY
+    return None
+
+
+class Server(Postgresql):
+    """``testing.postgresql``, with the product's programs, unprivileged account and private socket.
+
+    Its own search, its TCP port (which two servers may both believe to be theirs) and its refusal
+    to run as root are replaced; its life cycle is kept.
+    """
+
+    DEFAULT_BOOT_TIMEOUT = 60.0
+    subdirectories = ()
+
+    def __init__(self) -> None:
+        account = server_account()
+        self.cluster = Cluster(Home.throw_away(memory()), account, find_binaries(account))
+        super().__init__(base_dir=str(self.cluster.home.path), port=0)
+
+    def initialize(self) -> None:
+        """Nothing to search for: the programs are found."""
+
+    def initialize_database(self) -> None:
+        self.cluster.create(durable=False)
+
+    def get_server_commandline(self) -> list[str]:
+        return self.cluster.server_command(SETTINGS)
+
+    def is_server_available(self) -> bool:
+        return self.cluster.is_ready()
+
+    def poststart(self) -> None:
+        """Nothing to create: see Databases."""
+
+    def dsn(self, database: str = "postgres") -> str:
+        return self.cluster.dsn(database)
+
+    def crash(self) -> None:
+        """Stop as a power cut would: what was committed is there after the next start()."""
+        self.child_process.send_signal(signal.SIGQUIT)
+        self.child_process.wait()
+        self.child_process = None
+
+    def discard(self) -> None:
+        """Stop for good, and leave nothing behind."""
+        self.stop()
+        self.cluster.close()
+
+
+SERVER = pytest.StashKey[Server]()
+
+
+class Databases:
+    """Makes databases on a server, all with names of this run, and drops them."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._prefix = f"pgqueue_test_{uuid4().hex[:8]}"
+        self._numbers = count(1)
+        self._template: str | None = None
+
+    def create(self, template: str = "template1") -> str:
+        """A new database; returns its dsn."""
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self._run("CREATE DATABASE {} TEMPLATE {}", name, template)
+        return dsn_of(self.dsn, name)
+
+    def create_migrated(self) -> str:
+        """A new database with the schema, copied from one that was migrated once."""
+        if self._template is None:
+            template = self.create()
+            migrate.upgrade(template)
+            self._template = name_of(template)
+        copy = self.create(self._template)
+        with psycopg.connect(copy) as connection:
+            connection.execute("SELECT pgqueue.adopt()")
+        return copy
+
+    def drop(self, dsn: str) -> None:
+        self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", name_of(dsn))
+
+    def drop_template(self) -> None:
+        if self._template is not None:
+            self.drop(dsn_of(self.dsn, self._template))
+
+    def _run(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def dsn_of(dsn: str, database: str) -> str:
+    """The libpq URI of another database on the same server."""
+    parameters = {**conninfo_to_dict(dsn), "dbname": database}
+    return "postgresql:///?" + "&".join(
+        f"{name}={quote(str(value), safe='')}" for name, value in parameters.items()
+    )
+
+
+def name_of(dsn: str) -> str:
+    return str(conninfo_to_dict(dsn)["dbname"])
+
+
+def url_of(dsn: str, driver: str = "psycopg") -> str:
+    """The SQLAlchemy URL of a libpq URI."""
+    return dsn.replace("postgresql://", f"postgresql+{driver}://", 1)
+
+
+def eventually(condition: Callable[[], object], *, within: float = 20.0) -> None:
+    """Wait until *condition* holds, at most *within* seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {within} s"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """The databases of the run's one server. Never stop it: see own_server."""
+    given = getattr(request.config, "workerinput", {}).get("dsn")
+    shared = os.environ.get("PGQUEUE_TEST_DSN", given)
+    own = None if shared else Server()
+    databases = Databases(shared or own.dsn())
+    yield databases
+    databases.drop_template()
+    if own is not None:
+        own.discard()
+
+
+@pytest.fixture
+def empty_dsn(server: Databases) -> Iterator[str]:
+    dsn = server.create()
+    yield dsn
+    server.drop(dsn)
+
+
+@pytest.fixture
+def dsn(server: Databases) -> Iterator[str]:
+    dsn = server.create_migrated()
+    yield dsn
+    server.drop(dsn)
+
+
+@pytest.fixture(scope="session")
+def shared_dsn(server: Databases) -> Iterator[str]:
+    """A migrated database that all rolled-back tests share: commit nothing in it."""
+    dsn = server.create_migrated()
+    yield dsn
+    server.drop(dsn)
+
+
+@pytest.fixture
+def connection(shared_dsn: str) -> Iterator[psycopg.Connection]:
+    connection = psycopg.connect(shared_dsn)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.discard()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """With pytest-xdist: one server for all its processes, owned by the one that starts them."""
+    if os.environ.get("PGQUEUE_TEST_DSN"):
+        return
+    if SERVER not in node.config.stash:
+        server = node.config.stash[SERVER] = Server()
+        node.config.add_cleanup(server.discard)
+    node.workerinput["dsn"] = node.config.stash[SERVER].dsn()
