@@ -1,8 +1,10 @@
 """Turn an exception into the :class:`~pgqueue.outcome.Failure` that is kept of it."""
 
+import os
 import re
 import sys
 import traceback
+from types import TracebackType
 
 from pgqueue.codec import sanitise
 from pgqueue.outcome import Failure
@@ -13,6 +15,7 @@ TRACEBACK_LIMIT = 16 * 1024
 _VARIABLE_PARTS = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|0x[0-9a-fA-F]+|\d+"
 )
+_OURS = os.path.dirname(__file__) + os.sep
 _LIBRARY_PATHS = ("site-packages", "dist-packages", sys.base_prefix + "/lib", "<frozen")
 
 
@@ -58,15 +61,24 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(error, limit=-50))
+        below = _below_ours(error.__traceback__)
+        return "".join(traceback.format_exception(type(error), error, below, limit=-50))
     except BaseException as broken:  # noqa: BLE001  as above
         return f"<its traceback could not be read: {type(broken).__name__}>"
+
+
+def _below_ours(trace: TracebackType | None) -> TracebackType | None:
+    """Skip the frames that lead from the worker to the handler: they are the same for every job."""
+    first = trace
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_OURS):
+        first = first.tb_next
+    return first or trace
 
 
 def _place(error: BaseException) -> str:
     """The innermost frame that is the application's own, else the innermost one."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not any(part in f.filename for part in _LIBRARY_PATHS)]
-    own = [f for f in own if "/pgqueue/" not in f.filename] or own
+    own = [f for f in own if not f.filename.startswith(_OURS)] or own
     innermost = (own or list(frames))[-1:]
     return "".join(f"{f.filename.rsplit('/', 1)[-1]}:{f.name}" for f in innermost)

@@ -28,10 +28,11 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="about what root must d
 
 OWNER = """
 import sys, threading
+from pathlib import Path
 from pgqueue.embedded import EmbeddedPostgres, exit_on_sigterm
 if "polite" in sys.argv:
     exit_on_sigterm()
-server = EmbeddedPostgres()
+server = EmbeddedPostgres(Path(sys.argv[2]) if "kept" in sys.argv else None)
 if "thread" in sys.argv:
     starter = threading.Thread(target=server.start)
     starter.start()
@@ -161,6 +162,16 @@ def test_a_given_directory_keeps_its_data_for_the_next_server(place):
         assert value(server.dsn, "SELECT number FROM kept") == 7
 
 
+@pytest.mark.parametrize("started_by", ["main", "thread"])
+def test_a_directory_whose_owner_was_killed_can_be_used_at_once(place, started_by):
+    process, dsn = start_owner("kept", str(place), started_by)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    end_owner(process, signal.SIGKILL)
+    with EmbeddedPostgres(place) as server:
+        assert value(server.dsn, "SELECT number FROM kept") == 7
+
+
 def test_a_directory_has_one_owner_at_a_time(place):
     with (
         EmbeddedPostgres(place) as server,
@@ -188,6 +199,12 @@ def test_a_directory_closed_to_the_servers_account_is_refused_with_a_way_out(tmp
     tmp_path.chmod(0o700)
     with pytest.raises(EmbeddedPostgresError, match=r"closed to the account .* choose a directory"):
         EmbeddedPostgres(tmp_path / "inside").start()
+
+
+def test_a_directory_that_cannot_be_one_is_refused(place):
+    (place / "file").touch()
+    with pytest.raises(EmbeddedPostgresError, match="cannot hold a server"):
+        EmbeddedPostgres(place / "file" / "inside").start()
 
 
 def test_data_of_another_major_version_is_refused_with_a_way_out(place):

@@ -50,16 +50,19 @@ class Home:
     def kept(cls, path: Path, account: Account) -> "Home":
         """The directory *path*, made if missing, and kept when closed."""
         path = path.expanduser().absolute()
-        for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
-            missing.mkdir()
-            if account.uid is not None:
-                missing.chmod(0o755)
+        try:
+            _make_reachable(path)
+            lock = os.open(path / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise EmbeddedPostgresError(
+                f"{path} cannot hold a server ({error.strerror}); choose another directory"
+            ) from error
         if not account.reaches(path):
+            os.close(lock)
             raise EmbeddedPostgresError(
                 f"{path} is closed to the account {account.name!r} that PostgreSQL runs as; "
                 f"choose a directory outside of closed homes, such as {default_directory()}"
             )
-        lock = os.open(path / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -108,6 +111,13 @@ def live_socket(data: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def _make_reachable(path: Path) -> None:
+    """Make *path* and what is missing above it, whatever the umask: others pass, and see nothing."""
+    for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
+        missing.mkdir()
+        missing.chmod(0o711)
 
 
 def _fits(home: Path) -> bool:

@@ -81,7 +81,8 @@ SELECT
     coalesce(scheduled.size, 0), coalesce(scheduled.total = %(cap)s::bigint, false),
     coalesce(running.size, 0), coalesce(running.total = %(cap)s::bigint, false),
     coalesce(dead.size, 0), coalesce(dead.total = %(cap)s::bigint, false),
-    least(greatest(least(oldest.run_at, suspect.oldest), '0001-01-02'), '9999-12-30'),
+    CASE WHEN available.size + coalesce(suspect.size, 0) > 0
+        THEN greatest(least(oldest.run_at, suspect.oldest), '0001-01-02') END,
     coalesce(served.slots, 0),
     settings.paused_at, settings.priority, settings.max_attempts, settings.max_crashes,
     settings.timeout_ms, extract(epoch FROM settings.keep)::float8,

@@ -7,7 +7,8 @@ SELECT
     job.max_attempts, job.created_at, least(greatest(job.run_at, '0001-01-02'), '9999-12-30'),
     job.started_at, job.finished_at, job.key, job.actor, job.reason, job.error_type, job.error,
     job.max_crashes, job.attempt, job.worker_id::text, worker.host, worker.pid::bigint,
-    least(greatest(job.expires_at, '0001-01-02'), '9999-12-30'),
+    CASE WHEN job.expires_at IS NOT NULL
+        THEN least(greatest(job.expires_at, '0001-01-02'), '9999-12-30') END,
     job.lease_until, job.cancel_requested_at,
     extract(epoch FROM job.timeout)::float8, extract(epoch FROM job.keep)::float8,
     job.on_dead_task, job.args::text, job.metadata::text, job.result::text, job.history::text

@@ -1,0 +1,73 @@
+"""Which database, and a connection to it with the right schema on it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
+
+from pgqueue.cli.failures import SETUP, Failure
+from pgqueue.storage.connect import connect, masked
+from pgqueue.storage.drivers import run
+from pgqueue.storage.operation import Operation
+from pgqueue.storage.schema import require_schema
+
+T = TypeVar("T")
+
+_UNREADABLE = (
+    "{name} cannot be read; write postgresql://user:password@host:port/database, with the special "
+    "characters of user and password percent-encoded (@ is %40, / is %2F), or host=... dbname=..."
+)
+
+
+def find_dsn(name: str = "PGQUEUE_DSN") -> str:
+    """Return the DSN in the environment variable *name*; empty: libpq's own variables decide.
+
+    There is no option for it: a command line is readable by everybody on the machine. A DSN that
+    cannot be right is never quoted: a part of it would be a part of the password.
+    """
+    dsn = os.environ.get(name, "")
+    if dsn.startswith("postgresql+"):
+        raise Failure(
+            f"{name} is an SQLAlchemy URL; write postgresql://, without the driver's name", SETUP
+        )
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        raise Failure(_UNREADABLE.format(name=name), SETUP) from None
+    ports = str(given.get("port", "")).replace(",", "")
+    if (ports and not ports.isdecimal()) or _is_misread(dsn):
+        raise Failure(_UNREADABLE.format(name=name), SETUP)
+    return dsn
+
+
+def where() -> str:
+    """Name the database in words that hold no secret."""
+    dsn = find_dsn()
+    return masked(dsn) if dsn else "PGQUEUE_DSN is not set; libpq's PG* variables and defaults"
+
+
+@contextmanager
+def database() -> Iterator[Connection[Any]]:
+    """Connect in autocommit to a database whose schema this code can work with."""
+    with connect(find_dsn(), "cli") as connection:
+        run(connection, require_schema())
+        yield connection
+
+
+def perform(operation: Operation[T]) -> T:
+    """Run one operation on a connection of its own."""
+    with database() as connection:
+        return run(connection, operation)
+
+
+def _is_misread(dsn: str) -> bool:
+    """Whether a bare @ or / in a password has made libpq take the rest of it for host or database."""
+    if not dsn.startswith(("postgresql://", "postgres://")):
+        return False
+    _, _, rest = dsn.partition("://")
+    authority, _, path = rest.partition("/")
+    return authority.count("@") > 1 or "@" in path.partition("?")[0]

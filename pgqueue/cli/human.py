@@ -1,0 +1,76 @@
+"""Times, durations and numbers as people say and write them."""
+
+import re
+from datetime import datetime, timedelta
+
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+_SECONDS = {
+    "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400,
+}  # fmt: skip
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII)
+
+
+def duration(seconds: float) -> str:
+    """One figure and its unit, for reading at a glance: ``12 s``, ``3 min``, ``5 h``, ``40 d``.
+
+    >>> duration(0.0451), duration(59), duration(7199), duration(200_000)
+    ('45 ms', '59 s', '1 h', '2 d')
+    """
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
+    return f"{int(seconds // size)} {unit}"
+
+
+def exactly(seconds: float) -> str:
+    """A setting, to the millisecond: ``1 min 30 s``.
+
+    >>> exactly(90), exactly(604800), exactly(0.25), exactly(0)
+    ('1 min 30 s', '7 d', '250 ms', '0 s')
+    """
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    parts = []
+    for unit, size in _UNITS:
+        count, whole = divmod(whole, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    if milliseconds:
+        parts.append(f"{milliseconds} ms")
+    return " ".join(parts) or "0 s"
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How far *moment* is from *now*: ``3 min ago``, ``in 5 min``, ``now``."""
+    seconds = (now - moment).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"{duration(seconds)} ago" if seconds > 0 else f"in {duration(-seconds)}"
+
+
+def local(moment: datetime) -> str:
+    """A moment by the clock on this machine's wall, with its offset from UTC."""
+    return moment.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def number(value: int, *, at_least: bool = False) -> str:
+    """A count: ``10,000``; ``10,000+`` when counting stopped there."""
+    return f"{value:,}{'+' if at_least else ''}"
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read ``90``, ``1.5``, ``30s``, ``5 min``, ``1h30m``, ``7d``. Raises :class:`ValueError`.
+
+    >>> parse_duration("1h30m"), parse_duration("250ms")
+    (datetime.timedelta(seconds=5400), datetime.timedelta(microseconds=250000))
+    """
+    seconds, end = 0.0, 0
+    while match := _PART.match(text, end):
+        figure, unit = match.groups()
+        # Only a lone figure may leave out its unit.
+        unit = unit or ("s" if match.span() == (0, len(text)) else "?")
+        if unit not in _SECONDS:
+            break
+        seconds, end = seconds + float(figure) * _SECONDS[unit], match.end()
+    if not text or end != len(text):
+        raise ValueError(f"{text!r} is no length of time; write 30s, 5min, 1h30m or 7d")
+    return timedelta(seconds=seconds)

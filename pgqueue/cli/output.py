@@ -1,0 +1,145 @@
+"""Tables that fit the terminal, and JSON that programs can rely on."""
+
+import json
+import math
+import os
+import shutil
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import click
+
+_NARROWEST = 8
+_GAP = "  "
+
+
+class Column(NamedTuple):
+    """A column of a table. One that is *elastic* gives way when the terminal is narrow."""
+
+    title: str
+    elastic: bool = False
+    right: bool = False
+
+
+def print_json(value: Any) -> None:
+    """Print *value* as one JSON document; named tuples become objects, moments ISO 8601 in UTC."""
+    click.echo(json.dumps(plain(value), ensure_ascii=False, indent=2))
+
+
+def plain(value: Any) -> Any:
+    """Turn *value* into what JSON has."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {key: plain(each) for key, each in value._asdict().items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return value
+
+
+def embedded(text: str | None) -> Any:
+    """Parse JSON that is to stand inside other JSON; what Python cannot hold stays text."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text, parse_float=_parse_float)
+    except (ValueError, RecursionError):
+        return text
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print *rows* under titles; on a terminal no line is wider than it."""
+    cells = [[visible(cell) for cell in row] for row in rows]
+    table = [[column.title for column in columns], *cells]
+    widths = _fit(columns, [max(map(_width, each)) for each in zip(*table, strict=True)])
+    for number, row in enumerate(table):
+        line = _GAP.join(
+            _pad(_cut(cell, width), width, column.right)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ).rstrip()
+        print_line(line, bold=number == 0)
+
+
+def print_line(text: str, **style: Any) -> None:
+    """Print a line, styled if it goes to a terminal that shows colours."""
+    plainly = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    click.echo(text if plainly else click.style(text, **style))
+
+
+def tell(text: str) -> None:
+    """Say something to the person, beside what is printed for programs."""
+    click.echo(text, err=True)
+
+
+def visible(text: str) -> str:
+    """Make control characters visible: what a job holds must not steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def visible_lines(text: str) -> list[str]:
+    """The lines of *text*, each visible as it is, tabs widened."""
+    return [visible(line.expandtabs(4)) for line in text.splitlines()]
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal; None where output goes elsewhere, and nothing needs to be cut."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def _fit(columns: Sequence[Column], widths: list[int]) -> list[int]:
+    """Take from the widest elastic column, again and again, until the line fits or none can give."""
+    room = terminal_width()
+    if room is None:
+        return widths
+    widths, room = list(widths), room - len(_GAP) * (len(columns) - 1)
+    while sum(widths) > room:
+        widest = max(
+            (n for n, column in enumerate(columns) if column.elastic and widths[n] > _NARROWEST),
+            key=lambda n: widths[n],
+            default=None,
+        )
+        if widest is None:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 1 + _is_wide(c) for c in text)
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+def _cut(text: str, width: int) -> str:
+    if _width(text) <= width:
+        return text
+    while _width(text) > width - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode() if character != " " else character
+
+
+def _parse_float(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text

@@ -1,0 +1,143 @@
+"""What options and arguments may look like, and the options that many commands share."""
+
+import json
+import os
+import pwd
+import sys
+import warnings
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pgqueue.cli.human import parse_duration
+from pgqueue.cli.output import tell
+from pgqueue.codec import Codec
+from pgqueue.errors import LargePayload
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JOB_ID = click.IntRange(min=1, max=2**63 - 1)
+
+
+class Duration(click.ParamType):
+    """A length of time. With *endless* the word ``none`` is one as well, and is given as None."""
+
+    name = "duration"
+
+    def __init__(self, *, endless: bool = False) -> None:
+        self._endless = endless
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if isinstance(value, timedelta) or (self._endless and value == "none"):
+            return value
+        try:
+            return parse_duration(value)
+        except (ValueError, OverflowError) as error:
+            self.fail(str(error), param, ctx)
+
+
+class Moment(click.ParamType):
+    """A date and time with its offset from UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write 2026-12-24T18:00:00+01:00", param, ctx)
+        if moment.utcoffset() is None:
+            self.fail(f"{value!r} has no time zone; add Z for UTC, or +01:00", param, ctx)
+        return moment
+
+
+class Name(click.ParamType):
+    """Text of limited length."""
+
+    name = "name"
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if not 1 <= len(value) <= self._longest:
+            self.fail(f"must have 1 to {self._longest} characters", param, ctx)
+        return str(value)
+
+
+class JsonObject(click.ParamType):
+    """A JSON object: as text, ``@FILE``, or ``-`` for standard input. Gives it as compact text.
+
+    Refuses what could not be stored exactly, as enqueueing from Python does
+    (:class:`~pgqueue.errors.InvalidPayload`).
+    """
+
+    name = "json"
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        text = self._read(value, param, ctx)
+        try:
+            parsed = json.loads(text)
+        except json.JSONDecodeError as error:
+            self.fail(_pointed(text, error), param, ctx)
+        except (ValueError, RecursionError) as error:
+            self.fail(f"not JSON that can be used: {error}", param, ctx)
+        if not isinstance(parsed, dict):
+            self.fail("must be an object, such as '{\"user_id\": 1}'", param, ctx)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", LargePayload)
+            Codec().dumps(parsed, what=self._what)
+        for warning in caught:
+            tell(f"Warning: {warning.message}")
+        # Not what the codec made of it: here tags such as {"$date": ...} are meant as such.
+        return json.dumps(parsed, ensure_ascii=False, separators=(",", ":"))
+
+    def _read(self, value: str, param: Any, ctx: Any) -> str:
+        if value != "-" and not value.startswith("@"):
+            return value
+        try:
+            data = sys.stdin.buffer.read() if value == "-" else Path(value[1:]).read_bytes()
+            return data.decode()
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"{value[1:] or 'standard input'} cannot be read: {error}", param, ctx)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+reason_option = click.option("--reason", help="Why; kept in the audit.")
+
+
+def actor_option(command: F) -> F:
+    """Who does it, for the audit."""
+    return click.option(
+        "--actor",
+        type=Name(500),
+        default=_os_user,
+        help="Who does it, for the audit.  [default: your user name]",
+    )(command)
+
+
+def _os_user() -> str:
+    """The user by the kernel's word; the environment can say anything."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def _pointed(text: str, error: json.JSONDecodeError) -> str:
+    """Say where JSON breaks off, and show it."""
+    line = text.splitlines()[error.lineno - 1] if text else ""
+    start = max(0, error.colno - 31)
+    shown = line[start : error.colno + 30]
+    advice = "" if text.lstrip().startswith('{"') else "; in a shell write it as '{\"name\": 1}'"
+    return (
+        f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}{advice}\n"
+        f"  {shown}\n  {' ' * (error.colno - 1 - start)}^"
+    )

@@ -1,0 +1,58 @@
+"""Logging of a worker process: lines for people, or one JSON object a line for machines."""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+from pgqueue.context import JobFields
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+_format = "text"
+
+
+class TextFormatter(logging.Formatter):
+    """``12:00:01 INFO pgqueue.worker message [send-welcome 17.1 email]``"""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        fields = record.__dict__
+        if fields.get("task") and "job_id" in fields:
+            line += f" [{fields['task']} {fields['job_id']}.{fields['attempt']} {fields['queue']}]"
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; whatever was given as ``extra`` is a key of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in record.__dict__.items():
+            if name not in _STANDARD and value is not None:
+                fields[name] = value
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str, ensure_ascii=False)
+
+
+def configure(format: str = "text", level: int = logging.INFO) -> None:
+    """Log to stderr. *format*: ``text`` or ``json``. Every line inside a handler names its job."""
+    global _format
+    _format = format
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    handler.addFilter(JobFields())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def configured() -> tuple[str, int]:
+    """Return the format and level that ``configure`` was given, for processes of ours."""
+    return _format, logging.getLogger().level

@@ -1,0 +1,86 @@
+"""One of the processes of ``--processes N``: a worker whose ears are its parent's.
+
+What it is to run comes over a socket (never as an argument: a DSN may hold a password), then, line by
+line, what the parent hears.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from typing import Any, NamedTuple
+
+from pgqueue.worker.listener import Ears
+from pgqueue.worker.logs import configure
+from pgqueue.worker.running import run_one
+from pgqueue.worker.settings import Settings
+
+
+class Order(NamedTuple):
+    """What a member is to run. Both ends are one program of one user, hence a pickle."""
+
+    tasks_path: str
+    dsn: str
+    settings: Settings
+    sys_path: list[str]
+    log_format: str
+    log_level: int
+
+
+class ParentsEars(Ears):
+    """Hears what the parent process passes on; when the parent is gone, the worker stops."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self._connection = connection
+
+    async def run(self) -> None:
+        reader, _ = await asyncio.open_connection(sock=self._connection)
+        while line := await reader.readline():
+            kind, value = json.loads(line)
+            if kind == "ring":
+                self.on_ring(value)
+            elif kind == "cancel":
+                self.on_cancel(value)
+            else:
+                self.is_up = value
+        logging.getLogger("pgqueue.worker").warning("the parent process is gone; stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+
+def receive_order(connection: socket.socket) -> Order:
+    """Read the order, which comes first, with its length before it."""
+    length = int.from_bytes(_exactly(connection, 4))
+    order: Any = pickle.loads(_exactly(connection, length))
+    assert isinstance(order, Order)
+    return order
+
+
+def send_order(connection: socket.socket, order: Order) -> None:
+    """Send the order."""
+    body = pickle.dumps(order)
+    connection.sendall(len(body).to_bytes(4) + body)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        if not piece:
+            raise SystemExit("the parent process is gone")
+        data += piece
+    return data
+
+
+def main() -> int:
+    """Run what the socket FD, the only argument, says; return the exit code."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    order = receive_order(connection)
+    sys.path[:] = order.sys_path
+    configure(order.log_format, order.log_level)
+    return run_one(order.tasks_path, order.dsn, order.settings, ears=ParentsEars(connection))

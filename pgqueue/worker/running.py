@@ -1,0 +1,44 @@
+"""One worker in this process, from its tasks' path to its exit code."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+
+from pgqueue.worker.listener import Ears
+from pgqueue.worker.loading import load_tasks
+from pgqueue.worker.settings import Settings
+from pgqueue.worker.worker import EXIT_STUCK, Worker
+
+
+def run_one(tasks_path: str, dsn: str, settings: Settings, ears: Ears | None = None) -> int:
+    """Run one worker in this process until a signal; return the exit code."""
+    tasks = load_tasks(tasks_path)
+
+    async def work() -> int:
+        worker = Worker(tasks, dsn, settings, tasks_path=tasks_path, on_stuck=_give_up, ears=ears)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        return await worker.run()
+
+    code = asyncio.run(work())
+    logging.shutdown()
+    # Threads that outlived the grace would be waited for by an ordinary exit.
+    if _threads_left():
+        os._exit(code)
+    return code
+
+
+def _give_up() -> None:
+    """Called in the heartbeat's thread: the event loop may be dead, so nothing is asked of it."""
+    logging.shutdown()
+    os._exit(EXIT_STUCK)
+
+
+def _threads_left() -> bool:
+    return any(
+        thread.name.startswith("pgqueue-job") and thread.is_alive()
+        for thread in threading.enumerate()
+    )
