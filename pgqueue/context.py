@@ -1,5 +1,6 @@
 """What a handler can ask about the job it is running."""
 
+import json
 import logging
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
@@ -99,9 +100,9 @@ class Context:
         return self.job.max_attempts
 
     @property
-    def metadata(self) -> str | None:
-        """The job's metadata as JSON text."""
-        return self.job.metadata
+    def metadata(self) -> dict[str, Any]:
+        """What was said as ``metadata=`` at the enqueue."""
+        return json.loads(self.job.metadata) if self.job.metadata else {}
 
     @property
     def session(self) -> Any:

@@ -114,7 +114,7 @@ def live_socket(data: Path) -> bool:
 
 
 def _make_reachable(path: Path) -> None:
-    """Make *path* and what is missing above it, whatever the umask: others pass, and see nothing."""
+    """Make *path* and what is missing above it: others may pass, whatever the umask, not look."""
     for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
         missing.mkdir()
         missing.chmod(0o711)

@@ -35,11 +35,14 @@ class Completer:
         self._locked: dict[tuple[int, int], Outcome] = {}
         self._look_again_at = 0.0
         self.undecided: list[Undecided] = []
+        """COMMITs whose answer was lost."""
+        self.refused: list[Outcome] = []
+        """Outcomes the fence did not let in: lost, or written by a COMMIT whose answer was lost."""
         self.lost = 0
         """How many outcomes were void because the lease had been lost."""
 
     def __len__(self) -> int:
-        return len(self._pending) + len(self._locked) + len(self.undecided)
+        return sum(map(len, (self._pending, self._locked, self.undecided, self.refused)))
 
     def add(self, outcome: Outcome) -> None:
         """Take the outcome of an attempt."""
@@ -61,16 +64,23 @@ class Completer:
             self._locked.clear()
         return list(islice(self._pending.values(), limit))
 
-    def written(self, batch: Iterable[Outcome], accepted: set[int]) -> list[Outcome]:
-        """The statements for *batch* have committed and took *accepted*; return those refused."""
-        refused = []
+    def written(self, batch: Iterable[Outcome], accepted: set[int]) -> None:
+        """The statements for *batch* have committed and took *accepted*."""
         for outcome in batch:
             del self._pending[_key(outcome)]
             if outcome.job.id in accepted:
                 self.done(outcome)
             else:
-                refused.append(outcome)
-        return refused
+                self.refused.append(outcome)
+
+    def judge_refused(self, judged: Sequence[Outcome], written: set[int]) -> None:
+        """Of the refused, *written* are in the database all the same; the others were lost."""
+        del self.refused[: len(judged)]
+        for outcome in judged:
+            if outcome.job.id in written:
+                self.done(outcome)
+            else:
+                self.void(outcome)
 
     def set_aside(self, locked: Sequence[Outcome]) -> None:
         """Somebody holds the rows of these jobs: write the others meanwhile."""

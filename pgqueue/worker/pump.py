@@ -57,6 +57,7 @@ class Pump:
         self._claimer = Claimer(crew)
         self._wake = asyncio.Event()
         self._claiming = True
+        self._needs_partitions = False
         self._wait = _FIRST_WAIT
         self.is_deaf: Callable[[], bool] = lambda: False
         """Whether no ring can be heard at present: then the polls are closer."""
@@ -89,10 +90,7 @@ class Pump:
     async def _turn(self) -> bool:
         """Write what is pending and claim what is wanted; return whether to go on at once."""
         self._wake.clear()
-        for undecided in list(self._completer.undecided):
-            self._completer.decide(
-                undecided, await self._decision(undecided.job, undecided.otherwise)
-            )
+        await self._clear_doubts()
         if self._claiming and not len(self._holdings) and self._claimer.emptied():
             return await self._claim_apart()
         batch = self._completer.take(BATCH)
@@ -117,12 +115,12 @@ class Pump:
         if looks:
             self._claimer.looked(bool(answers.pop()[0][0]))
         claimed = jobs.claimed(answers.pop()) if limits else []
-        await self._settle(batch, {row[0] for answer in answers for row in answer})
+        self._completer.written(batch, {row[0] for answer in answers for row in answer})
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(busy=bool(claimed))
         if claimed:
             self._wait = _FIRST_WAIT
-        return bool(claimed)
+        return bool(claimed) or bool(self._completer.refused)
 
     async def _rest(self) -> None:
         """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once more."""
@@ -138,20 +136,20 @@ class Pump:
         except TimeoutError:
             self._wait = min(self._wait * 2, longest)
 
-    async def _settle(self, batch: Sequence[Outcome], accepted: set[int]) -> None:
-        """Let go of what was written. What was refused was lost, or written by a COMMIT whose answer
-        never came."""
-        refused = self._completer.written(batch, accepted)
-        if not refused:
-            return
-        written = await self._session.run(
-            jobs.find_written(worker_id=self._worker_id, held=[o.job for o in refused])
-        )
-        for outcome in refused:
-            if outcome.job.id in written:
-                self._completer.done(outcome)
-            else:
-                self._completer.void(outcome)
+    async def _clear_doubts(self) -> None:
+        """Ask the database what became of outcomes whose fate is not known."""
+        for undecided in list(self._completer.undecided):
+            decision = await self._decision(undecided.job, undecided.otherwise)
+            self._completer.decide(undecided, decision)
+        refused = list(self._completer.refused)
+        if refused:
+            written = await self._session.run(
+                jobs.find_written(worker_id=self._worker_id, held=[o.job for o in refused])
+            )
+            self._completer.judge_refused(refused, written)
+        if self._needs_partitions:
+            await self._session.run(upkeep.make_partitions())
+            self._needs_partitions = False
 
     async def _decision(self, job: Job, otherwise: Outcome) -> Outcome:
         """Find out what became of a COMMIT whose answer was lost."""
@@ -203,7 +201,7 @@ class Pump:
                 if not await self._spare_the_others(half, half_error):
                     raise
             else:
-                await self._settle(half, {row[0] for answer in accepted for row in answer})
+                self._completer.written(half, {row[0] for answer in accepted for row in answer})
         return True
 
     def _writes(self, batch: Sequence[Outcome]) -> list[finishing.Finish]:
@@ -240,8 +238,8 @@ class Pump:
     async def _mend(self, error: Exception) -> None:
         """Do what the table says about *error*; raise what waiting cannot mend."""
         cure = remedy(error)
-        if cure is Remedy.PARTITION:
-            await self._session.run(upkeep.make_partitions())
+        if cure is Remedy.PARTITION and not self._needs_partitions:
+            self._needs_partitions = True
             return
         if cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
             raise error

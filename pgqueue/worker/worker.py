@@ -136,10 +136,14 @@ class Worker:
         """
         self._broken = asyncio.get_running_loop().create_future()
         self._session = Session(self._dsn, "pump")
-        home = await self._prepare()
-        state = None
-        if self.tasks.lifespan is not None:
-            state = await self._lifespan.enter_async_context(self.tasks.lifespan())
+        try:
+            home = await self._prepare()
+            state = None
+            if self.tasks.lifespan is not None:
+                state = await self._lifespan.enter_async_context(self.tasks.lifespan())
+        except BaseException:
+            await self._session.close()
+            raise
         self._assemble(home, state)
         self._heartbeat.start()
         for name, part in self._running_parts():
