@@ -52,7 +52,8 @@ class Linear:
         object.__setattr__(self, "max_delay", _seconds(self.max_delay, "max_delay"))
 
     def __call__(self, failures: int) -> float:
-        assert isinstance(self.step, float) and isinstance(self.max_delay, float)
+        assert isinstance(self.step, float)
+        assert isinstance(self.max_delay, float)
         return min(self.step * failures, self.max_delay)
 
 
@@ -78,7 +79,8 @@ class Exponential:
             raise InvalidOption("jitter", f"must be between 0 and 1, not {self.jitter!r}")
 
     def __call__(self, failures: int) -> float:
-        assert isinstance(self.base, float) and isinstance(self.max_delay, float)
+        assert isinstance(self.base, float)
+        assert isinstance(self.max_delay, float)
         # 2 ** 60 seconds is past every cap: larger powers would only overflow.
         delay = min(self.base * 2.0 ** min(failures - 1, 60), self.max_delay)
         return delay * random.uniform(1 - self.jitter, 1) if self.jitter else delay

@@ -62,7 +62,8 @@ async def enqueue_async(
     bind_arguments: Any = None,
     **options: Any,
 ) -> Enqueued:
-    """:func:`enqueue` on a psycopg ``AsyncConnection``, SQLAlchemy ``AsyncConnection`` or ``AsyncSession``."""
+    """:func:`enqueue` on a psycopg ``AsyncConnection``, SQLAlchemy ``AsyncConnection`` or
+    ``AsyncSession``."""
     jobs = [job.options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
     return (await run_async(connection, operation, bind_arguments))[0]

@@ -1,9 +1,9 @@
 """Values as JSON text and back, exactly.
 
-JSON has no dates, decimals or bytes; they become an object with one ``$``-key, the tag. A user's own
-dict that looks like a tag is wrapped in ``$dict``. Enums and dataclasses carry a *name* that is
-looked up in the codec's own table: nothing in stored data can import a module or call a function
-that the application did not name in an annotation.
+JSON has no dates, decimals or bytes; they become an object with one ``$``-key, the tag. A user's
+own dict that looks like a tag is wrapped in ``$dict``. Enums and dataclasses carry a *name* that
+is looked up in the codec's own table: nothing in stored data can import a module or call a
+function that the application did not name in an annotation.
 """
 
 import base64
@@ -50,8 +50,8 @@ class Codec:
             known = self._types.setdefault(cls.__qualname__, cls)
             if known is not cls:
                 raise PgqueueError(
-                    f"{known.__module__}.{cls.__qualname__} and {cls.__module__}.{cls.__qualname__} "
-                    "have the same name, and stored values know them by it; rename one"
+                    f"{cls.__qualname__} is a type in {known.__module__} and in {cls.__module__}, "
+                    "and stored values know it by this name; rename one"
                 )
 
     def dumps(self, value: Any, *, what: str, limit: int = LIMIT) -> str:
@@ -209,8 +209,10 @@ class Codec:
 
 
 def sanitise(text: str, limit: int) -> str:
-    """Return *text* fit for a text column of at most *limit* bytes: without NUL and lone surrogates,
-    its middle cut out if it is too long. Never raises."""
+    """Return *text* fit for a text column of at most *limit* bytes. Never raises.
+
+    NUL and lone surrogates are replaced, and the middle of a text that is too long is cut out.
+    """
     data = text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace")
     if len(data) > limit:
         half = max((limit - 16) // 2, 0)

@@ -122,7 +122,8 @@ class Context:
         return self.stop.why is not None
 
     def check_cancelled(self) -> None:
-        """Stop here if the job was cancelled: for handlers in threads, which nothing can interrupt."""
+        """Stop here if the job was cancelled: for handlers in threads, which nothing can
+        interrupt."""
         if self.cancelled:
             raise Cancel("stopped at a checkpoint")
 

@@ -41,8 +41,8 @@ class UnknownTask(PgqueueError):
     def __init__(self, name: str, known: Collection[str]) -> None:
         self.name = name
         super().__init__(
-            f"no task named {name!r} is registered (registered: {', '.join(sorted(known)) or 'none'}); "
-            "import the module that defines it"
+            f"no task named {name!r} is registered (registered: "
+            f"{', '.join(sorted(known)) or 'none'}); import the module that defines it"
         )
 
 
@@ -93,8 +93,8 @@ class ForeignDatabase(PgqueueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "this database was copied or restored from another one, whose jobs may still run there; "
-            "if the jobs in it shall run here, run: pgqueue adopt"
+            "this database was copied or restored from another one, whose jobs may still run "
+            "there; if the jobs in it shall run here, run: pgqueue adopt"
         )
 
 

@@ -20,7 +20,8 @@ _LIBRARY_PATHS = ("site-packages", "dist-packages", sys.base_prefix + "/lib", "<
 
 
 def describe(error: BaseException) -> Failure:
-    """Describe *error*: bounded, storable, without locals. Never raises, whatever the error does."""
+    """Describe *error*: bounded, storable, without locals. Never raises, whatever the error
+    does."""
     kind = type(error).__qualname__
     module = type(error).__module__
     name = kind if module in ("builtins", "__main__") else f"{module}.{kind}"
@@ -44,7 +45,8 @@ def fingerprint(kind: str, message: str, place: str) -> str:
 
 
 def is_conflict(error: BaseException | None) -> bool:
-    """Whether *error*, or what caused it, is a serialization failure or a deadlock: simply try again."""
+    """Whether *error*, or what caused it, is a serialization failure or a deadlock: simply try
+    again."""
     while error is not None:
         if getattr(error, "sqlstate", None) in ("40001", "40P01"):
             return True

@@ -85,7 +85,8 @@ class Job(NamedTuple):
 
     @property
     def run(self) -> int:
-        """Which of ``max_attempts`` runs this is, from 1. Crashes, snoozes and releases are free."""
+        """Which of ``max_attempts`` runs this is, from 1. Crashes, snoozes and releases are
+        free."""
         return self.failures + 1
 
     def __str__(self) -> str:

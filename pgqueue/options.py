@@ -27,7 +27,8 @@ UNSET: Final = Unset.UNSET
 
 
 class NewJob(NamedTuple):
-    """A job that is to be enqueued. Made by :meth:`Task.job`; immutable, so it can be kept and reused.
+    """A job that is to be enqueued. Made by :meth:`Task.job`; immutable, so it can be kept and
+    reused.
 
     ``None`` stands for "not said": then the task decides, then the queue, then the default.
     """
@@ -44,12 +45,13 @@ class NewJob(NamedTuple):
     run_at: datetime | None = None
     """Start no earlier than this moment (with a time zone). Excludes *delay*."""
     expires: Seconds | datetime | None = None
-    """Do not start later than this: after that long, or that moment, the job is dead (``expired``)."""
+    """Do not start later than this: after that long, or that moment, the job is dead
+    (``expired``)."""
     max_attempts: int | None = None
     """How often it may run in all, counting the first time, 1 to 1000. Default 5."""
     max_crashes: int | None = None
     """After how many vanished workers it is dead. Default 3, the least that finds the culprit."""
-    timeout: Seconds | None | Unset = UNSET
+    timeout: Seconds | Unset | None = UNSET
     """How long an attempt may take; ``None`` is without limit. Default 60 seconds."""
     keep: Seconds | None = None
     """How long the finished job stays in history, to the day; 0: not at all. Default 7 days."""
@@ -65,7 +67,8 @@ class NewJob(NamedTuple):
     """Name of a task to enqueue in the same statement should the job die; ``""``: none."""
 
     def options(self, **changes: Any) -> "NewJob":
-        """Return a copy with these options changed. Raises :class:`InvalidOption` for a wrong one."""
+        """Return a copy with these options changed. Raises :class:`InvalidOption` for a wrong
+        one."""
         unknown = changes.keys() - _OPTIONS
         if unknown:
             raise InvalidOption(
@@ -79,7 +82,8 @@ NOTHING_SAID: Final = tuple(NewJob("")[2:])
 
 
 def check(job: NewJob) -> NewJob:
-    """Return *job* if its options are in range; raise :class:`InvalidOption` naming the one that is not."""
+    """Return *job* if its options are in range; raise :class:`InvalidOption` naming the one that is
+    not."""
     if job[2:] == NOTHING_SAID:
         return job
     _check_text("queue", job.queue, 100)
@@ -91,9 +95,9 @@ def check(job: NewJob) -> NewJob:
     for name, duration in (("delay", job.delay), ("keep", job.keep), ("key_ttl", job.key_ttl)):
         if duration is not None:
             milliseconds(duration, name)
-    if not isinstance(job.timeout, Unset) and job.timeout is not None:
-        if milliseconds(job.timeout, "timeout") <= 0:
-            raise InvalidOption("timeout", "must be longer than nothing; None is without limit")
+    limited = job.timeout is not None and not isinstance(job.timeout, Unset)
+    if limited and milliseconds(job.timeout, "timeout") <= 0:
+        raise InvalidOption("timeout", "must be longer than nothing; None is without limit")
     if job.run_at is not None:
         if job.delay is not None:
             raise InvalidOption("run_at", "cannot be given together with delay")
@@ -105,8 +109,9 @@ def check(job: NewJob) -> NewJob:
     return job
 
 
-def milliseconds(duration: Seconds, name: str) -> int:
-    """Return *duration* in whole milliseconds, rounded up; raise InvalidOption if it cannot be one."""
+def milliseconds(duration: object, name: str) -> int:
+    """Return *duration* in whole milliseconds, rounded up; raise InvalidOption if it cannot be
+    one."""
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, (int, float)):

@@ -16,7 +16,8 @@ class Failure(NamedTuple):
     message: str
     traceback: str | None
     fingerprint: str
-    """Equal for errors that are the same to a person: type, place and message without its numbers."""
+    """Equal for errors that are the same to a person: type, place and message without its
+    numbers."""
 
 
 class Succeeded(NamedTuple):
@@ -101,7 +102,8 @@ class Undecided(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The lease was lost while the job ran: there is nothing to write, and nobody to write it for."""
+    """The lease was lost while the job ran: there is nothing to write, and nobody to write it
+    for."""
 
     job: Job
     started: float

@@ -1,4 +1,5 @@
-"""Whether a failed job is tried again, and when. Pure: the answer depends on the arguments alone."""
+"""Whether a failed job is tried again, and when. Pure: the answer depends on the arguments
+alone."""
 
 import logging
 import math
@@ -70,7 +71,8 @@ class Policy:
     retry_if: Callable[[BaseException, int], Verdict] | None = None
 
     def decide(self, error: BaseException, *, failures: int, max_attempts: int) -> Again | GiveUp:
-        """Return what becomes of a job that failed with *error* after *failures* earlier failures."""
+        """Return what becomes of a job that failed with *error* after *failures* earlier
+        failures."""
         made = failures + 1
         verdict = self._verdict(error, made)
         if verdict is False:

@@ -55,7 +55,8 @@ class Signature:
         return arguments
 
     def check(self, arguments: Mapping[str, Any]) -> None:
-        """Raise :class:`UndecodablePayload`, with both sides, if stored *arguments* no longer fit."""
+        """Raise :class:`UndecodablePayload`, with both sides, if stored *arguments* no longer
+        fit."""
         missing = self._required - arguments.keys()
         surplus = frozenset() if self.takes_any else arguments.keys() - self._known
         if missing or surplus:

@@ -122,7 +122,7 @@ class Tasks:
         priority: int | None = None,
         max_attempts: int | None = None,
         max_crashes: int | None = None,
-        timeout: Seconds | None | Unset = UNSET,
+        timeout: Seconds | Unset | None = UNSET,
         keep: Seconds | None = None,
         on_dead_task: str | None = None,
         backoff: Backoff | None = None,
@@ -136,10 +136,9 @@ class Tasks:
 
         Options that are not given are decided by the queue, then by the defaults that
         :class:`NewJob` documents. *backoff*, *retry_on* and *retry_if* belong to the code that
-        runs the job, see :class:`~pgqueue.retry.Policy`. *executor*: ``async def`` functions run on the event
-        loop, others in ``"thread"`` unless ``"process"`` is asked for. *transactional*: run inside
-        a transaction that also finishes the job. *aliases*: former names, still run.
-        """
+        runs the job, see :class:`~pgqueue.retry.Policy`. *executor*: ``async def`` functions run on
+        the event loop, others in ``"thread"`` unless ``"process"`` is asked for. *transactional*:
+        run inside a transaction that also finishes the job. *aliases*: former names, still run."""
         defaults = check(
             NewJob(
                 name,

@@ -65,7 +65,8 @@ def perform(operation: Operation[T]) -> T:
 
 
 def _is_misread(dsn: str) -> bool:
-    """Whether a bare @ or / in a password has made libpq take the rest of it for host or database."""
+    """Whether a bare @ or / in a password has made libpq take the rest of it for host or
+    database."""
     if not dsn.startswith(("postgresql://", "postgres://")):
         return False
     _, _, rest = dsn.partition("://")

@@ -62,7 +62,8 @@ _SCHEMA = (
     errors.UndefinedFunction,
     errors.InvalidSchemaName,
 )
-# Not the statement's fault: connection, resources, operator, system, authorization, no such database.
+# Not the statement's fault: connection, resources, operator, system, authorization, no such
+# database.
 _SETUP_CLASSES = ("08", "25", "28", "3D", "53", "57", "58")
 
 

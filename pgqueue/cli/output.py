@@ -96,7 +96,8 @@ def terminal_width() -> int | None:
 
 
 def _fit(columns: Sequence[Column], widths: list[int]) -> list[int]:
-    """Take from the widest elastic column, again and again, until the line fits or none can give."""
+    """Take from the widest elastic column, again and again, until the line fits or none can
+    give."""
     room = terminal_width()
     if room is None:
         return widths

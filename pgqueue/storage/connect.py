@@ -20,8 +20,8 @@ _KEEPALIVE = {
 
 SESSION = """
 SELECT
-    -- The statistics of a queue lie (a state that was not there at the last ANALYZE is taken for one
-    -- row), so the plans are pinned: by primary key and by the partial indexes, whatever is believed.
+    -- The statistics of a queue lie (a state that was not there at the last ANALYZE is taken for
+    -- one row), so the plans are pinned: by primary key and by the partial indexes.
     set_config('enable_seqscan', 'off', %(local)s),
     set_config('enable_hashjoin', 'off', %(local)s),
     set_config('enable_mergejoin', 'off', %(local)s),

@@ -94,7 +94,8 @@ class _PsycopgCursor:
 
 
 class _AlchemyCursor:
-    """Executes through SQLAlchemy, so that the transaction begins and logs as the caller expects."""
+    """Executes through SQLAlchemy, so that the transaction begins and logs as the caller
+    expects."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -128,7 +129,8 @@ async def _drive_async(connection: AsyncConnection[Any], operation: Operation[T]
 
 
 def _sqlalchemy_connection(given: Any, bind_arguments: Any) -> Any:
-    """Return the SQLAlchemy Connection behind *given*, or None if it is neither one nor a Session."""
+    """Return the SQLAlchemy Connection behind *given*, or None if it is neither one nor a
+    Session."""
     sqlalchemy = sys.modules.get("sqlalchemy")
     if sqlalchemy is None:
         return None

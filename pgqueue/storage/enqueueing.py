@@ -67,7 +67,7 @@ def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
     }
 
 
-def timeout_ms(timeout: Seconds | None | Unset) -> int | None:
+def timeout_ms(timeout: Seconds | Unset | None) -> int | None:
     """Return the timeout as the schema has it: NULL is "not said", -1 is without limit."""
     if isinstance(timeout, Unset):
         return None

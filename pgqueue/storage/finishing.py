@@ -21,8 +21,8 @@ class Finish(NamedTuple):
 def finishes(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> list[Finish]:
     """Group *outcomes* into as few statements as there are kinds.
 
-    *moment* is the present on the clock that the outcomes' ``started`` and ``ended`` were read from.
-    """
+    *moment* is the present on the clock that the outcomes' ``started`` and ``ended`` were read
+    from."""
     groups: dict[str, list[Any]] = {}
     for outcome in sorted(outcomes, key=lambda outcome: outcome.job.id):
         groups.setdefault(_STATEMENT_OF[type(outcome)], []).append(outcome)

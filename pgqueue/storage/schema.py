@@ -10,7 +10,8 @@ NEEDED = "pgqueue_0001"
 
 
 class Identity(NamedTuple):
-    """Which database a connection is on: the cluster's system identifier, and the database's oid."""
+    """Which database a connection is on: the cluster's system identifier, and the database's
+    oid."""
 
     system_identifier: int
     database_oid: int

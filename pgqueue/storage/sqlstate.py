@@ -58,8 +58,8 @@ def remedy(error: BaseException) -> Remedy:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the server was reached and said no: a wrong password, database or role. libpq gives no
-    SQLSTATE for a connection that was not made, only the server's words."""
+    """Whether the server was reached and said no: a wrong password, database or role. libpq gives
+    no SQLSTATE for a connection that was not made, only the server's words."""
     return isinstance(error, psycopg.OperationalError) and any(
         words in str(error)
         for words in (

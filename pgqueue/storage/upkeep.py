@@ -52,7 +52,8 @@ def remove_worker(*, worker_id: str) -> Operation[None]:
 
 
 def prune(*, limit: int) -> Operation[int]:
-    """Forget workers long silent, and up to *limit* keys whose lifetime is over; return how many."""
+    """Forget workers long silent, and up to *limit* keys whose lifetime is over; return how
+    many."""
     workers = yield from query("prune_workers")
     keys = yield from query("prune_keys", limit=limit)
     return int(workers[0][0]) + int(keys[0][0])

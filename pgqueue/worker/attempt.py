@@ -60,7 +60,8 @@ def decode(task: AnyTask, job: Job, started: float) -> dict[str, Any] | Died:
 
 
 def succeed(task: AnyTask, job: Job, value: Any, started: float) -> Outcome:
-    """Return the outcome of a handler that returned *value*; one that cannot be stored is a failure."""
+    """Return the outcome of a handler that returned *value*; one that cannot be stored is a
+    failure."""
     ended = boottime()
     if value is None:
         return Succeeded(job, started, ended, None)

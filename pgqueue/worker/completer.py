@@ -16,10 +16,9 @@ _LOCKED_WAIT = 1.0
 class Completer:
     """The outcomes on their way into the database.
 
-    An outcome leaves only when its statement has committed (``written``), or when there is nothing to
-    write. *on_pending* is called when there is something to do, *on_written* for each outcome that
-    the database has.
-    """
+    An outcome leaves only when its statement has committed (``written``), or when there is nothing
+    to write. *on_pending* is called when there is something to do, *on_written* for each outcome
+    that the database has."""
 
     def __init__(
         self,
@@ -89,7 +88,8 @@ class Completer:
             self._locked[_key(outcome)] = self._pending.pop(_key(outcome))
 
     def replace(self, old: Outcome, new: Outcome | None) -> None:
-        """Write *new* instead of an outcome that the database cannot store; ``None``: give it up."""
+        """Write *new* instead of an outcome that the database cannot store; ``None``: give it
+        up."""
         if new is None:
             del self._pending[_key(old)]
             self._holdings.drop(old.job)

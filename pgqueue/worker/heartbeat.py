@@ -1,4 +1,5 @@
-"""The heartbeat: a thread with its own connection that renews leases, whatever the event loop does."""
+"""The heartbeat: a thread with its own connection that renews leases, whatever the event loop
+does."""
 
 import logging
 import os
@@ -125,7 +126,8 @@ class Heartbeat:
             self._judge(unknown)
 
     def _judge(self, unknown: dict[tuple[int, int], Hold]) -> None:
-        """A row that was not renewed is locked, or no longer ours: look once more, without a lock."""
+        """A row that was not renewed is locked, or no longer ours: look once more, without a
+        lock."""
         assert self._connection is not None
         ids = [job_id for job_id, _ in unknown]
         still_ours = run(self._connection, jobs.find_held(worker_id=self._worker_id, ids=ids))

@@ -1,4 +1,5 @@
-"""The listener: hears that jobs were made available or cancelled. Only a hint; polling is the truth."""
+"""The listener: hears that jobs were made available or cancelled. Only a hint; polling is the
+truth."""
 
 import asyncio
 import logging

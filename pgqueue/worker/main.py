@@ -11,10 +11,9 @@ def run(
 ) -> int:
     """Run a worker, or *processes* of them under this one; return the exit code.
 
-    0 after a SIGTERM or SIGINT · 3: a person must mend configuration, schema or grants · 70: a bug ·
-    75: a handler is stuck, start me again. A second signal stops at once. Raises
-    :class:`PgqueueError` if the tasks cannot be loaded.
-    """
+    0 after a SIGTERM or SIGINT · 3: a person must mend configuration, schema or grants · 70: a bug
+    · 75: a handler is stuck, start me again. A second signal stops at once. Raises
+    :class:`PgqueueError` if the tasks cannot be loaded."""
     if processes > 1 or reload:
         load_tasks(tasks_path)  # a wrong path is an error here, not in every child
         return supervise(tasks_path, dsn, settings, processes=processes, reload=reload)

@@ -1,11 +1,11 @@
 """The chores that keep a queue going: stage, rescue, expire, prune. From every worker, no leader:
 SKIP LOCKED and unique keys let any number do them at once."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import asyncio
 from pgqueue.storage import jobs, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
@@ -65,7 +65,7 @@ class Maintenance:
                         chore.due_at = boottime() + await chore.do()
                 self.last_success = boottime()
                 await self._sleep()
-            except Exception as error:  # noqa: BLE001  a chore that fails is done again
+            except Exception as error:
                 if remedy(error) is Remedy.BUG:
                     log.exception("maintenance")
                 else:

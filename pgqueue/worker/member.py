@@ -1,8 +1,7 @@
 """One of the processes of ``--processes N``: a worker whose ears are its parent's.
 
-What it is to run comes over a socket (never as an argument: a DSN may hold a password), then, line by
-line, what the parent hears.
-"""
+What it is to run comes over a socket (never as an argument: a DSN may hold a password), then, line
+by line, what the parent hears."""
 
 import asyncio
 import json

@@ -1,4 +1,5 @@
-"""The pump: writes the last outcomes and claims the next jobs, in one transaction, over and over."""
+"""The pump: writes the last outcomes and claims the next jobs, in one transaction, over and
+over."""
 
 import asyncio
 import logging
@@ -123,7 +124,8 @@ class Pump:
         return bool(claimed) or bool(self._completer.refused)
 
     async def _rest(self) -> None:
-        """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once more."""
+        """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once
+        more."""
         if self._claiming and not self._bell.is_held:
             await self._bell.hold()
             return
@@ -179,7 +181,8 @@ class Pump:
         return True
 
     async def _spare_the_others(self, batch: Sequence[Outcome], error: Exception) -> bool:
-        """One outcome of the batch cannot be written: write the others. Return whether that helps."""
+        """One outcome of the batch cannot be written: write the others. Return whether that
+        helps."""
         if getattr(error, "sqlstate", None) == "55P03":
             unlocked = await self._session.run(jobs.find_unlocked([o.job.id for o in batch]))
             locked = [o for o in batch if o.job.id not in unlocked]

@@ -73,7 +73,8 @@ class Session:
             connection.pgconn.finish()
 
     async def back_off(self) -> None:
-        """Sleep before the next try: 0.1 s growing to 2 s, with jitter so that a fleet spreads out."""
+        """Sleep before the next try: 0.1 s growing to 2 s, with jitter so that a fleet spreads
+        out."""
         self._failures += 1
         longest = min(2.0, 0.1 * 2 ** min(self._failures, 6))
         await asyncio.sleep(random.uniform(longest / 2, longest))

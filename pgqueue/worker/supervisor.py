@@ -1,4 +1,5 @@
-"""``--processes N``: workers under one parent, which listens and does the chores for all of them."""
+"""``--processes N``: workers under one parent, which listens and does the chores for all of
+them."""
 
 import asyncio
 import json
@@ -66,7 +67,8 @@ class Member:
         self._line.setblocking(False)
 
     def tell(self, kind: str, value: str | int | bool) -> None:
-        """Pass on what was heard. A hint: one that does not get through is made up for by polling."""
+        """Pass on what was heard. A hint: one that does not get through is made up for by
+        polling."""
         try:
             self._line.send(json.dumps([kind, value]).encode() + b"\n")
         except OSError:

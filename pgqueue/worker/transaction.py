@@ -183,7 +183,8 @@ class HandlerTransaction:
 
 
 def answered(error: BaseException) -> bool:
-    """Whether the server itself refused the COMMIT; class 08 and 57 are the connection going away."""
+    """Whether the server itself refused the COMMIT; class 08 and 57 are the connection going
+    away."""
     driver_error = getattr(error, "orig", error)
     if not isinstance(driver_error, psycopg.Error):
         return False

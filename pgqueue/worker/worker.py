@@ -46,12 +46,11 @@ _LAST_WORDS = 5.0
 class Worker:
     """Runs jobs of *tasks* from the database at *dsn*, in this event loop.
 
-    ``async with Worker(tasks, dsn): ...`` runs it beside your own code; :meth:`run` until it is told
-    to stop. *tasks_path* (``"module:attribute"``) lets process children import the tasks. *on_stuck*
-    is called, in another thread, when a handler can neither be ended nor waited for: a process that
-    exists for this worker ends itself there; by default it is only logged. *ears* is a listener that
-    somebody else keeps.
-    """
+    ``async with Worker(tasks, dsn): ...`` runs it beside your own code; :meth:`run` until it is
+    told to stop. *tasks_path* (``"module:attribute"``) lets process children import the tasks.
+    *on_stuck* is called, in another thread, when a handler can neither be ended nor waited for: a
+    process that exists for this worker ends itself there; by default it is only logged. *ears* is a
+    listener that somebody else keeps."""
 
     def __init__(
         self,
@@ -322,7 +321,7 @@ class Worker:
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Wait until *condition* holds, for so many *seconds* at most."""
         until = boottime() + seconds
-        while not condition() and boottime() < until:
+        while not condition() and boottime() < until:  # noqa: ASYNC110  conditions of many parts
             await asyncio.sleep(0.01)
 
 

@@ -1,0 +1,136 @@
+"""One job, in full: for people, and as JSON."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+
+from pgqueue.cli.human import ago, duration, exactly, local
+from pgqueue.cli.output import (
+    Column,
+    embedded,
+    plain,
+    print_line,
+    print_table,
+    visible,
+    visible_lines,
+)
+from pgqueue.job import State
+from pgqueue.storage.inspection import AttemptRecord, JobDetails
+
+_JSON_FIELDS = ("args", "metadata", "result", "history")
+_ATTEMPTS = (
+    Column("ATTEMPT", right=True),
+    Column("OUTCOME"),
+    Column("ENDED"),
+    Column("TOOK", right=True),
+    Column("ERROR", elastic=True),
+)
+_AUDIT = (
+    Column("WHEN"),
+    Column("WHO", elastic=True),
+    Column("VERB"),
+    Column("REASON", elastic=True),
+)
+
+
+def details_of(job: JobDetails) -> dict[str, Any]:
+    """The job as JSON has it, with what is stored as JSON in it as such."""
+    details: dict[str, Any] = plain(job)
+    for name in _JSON_FIELDS:
+        details[name] = embedded(details[name])
+    for record in details["audit"]:
+        record["detail"] = embedded(record["detail"])
+    return details
+
+
+def print_details(job: JobDetails) -> None:
+    """Print the job, what it holds, its attempts, its last traceback, and its audit."""
+    reason = f" ({job.reason})" if job.reason else ""
+    print_line(f"job {job.id}  {visible(job.task)}  {job.state}{reason}", bold=True)
+    for name, text in _facts(job):
+        _print_fact(name, text)
+    if job.attempts:
+        print_line("\nattempts that did not succeed", bold=True)
+        print_table(_ATTEMPTS, [_attempt_row(attempt, job.now) for attempt in job.attempts])
+        _print_traceback(job.attempts[-1])
+    if job.audit:
+        print_line("\nwho did what", bold=True)
+        rows = [[ago(a.at, job.now), a.actor, a.verb, a.reason or ""] for a in job.audit]
+        print_table(_AUDIT, rows)
+
+
+def _facts(job: JobDetails) -> Iterator[tuple[str, str]]:
+    """What there is to say, most asked first; what nobody set is left out."""
+
+    def moment(value: datetime) -> str:
+        return f"{local(value)} ({ago(value, job.now)})"
+
+    yield "queue", job.queue
+    yield "priority", str(job.priority)
+    yield "run", _run(job)
+    for name, value in (
+        ("enqueued", job.created_at),
+        ("due", job.run_at if job.run_at != job.created_at else None),
+        ("started", job.started_at),
+        ("died" if job.state == State.DEAD else "ended", job.finished_at),
+        ("lease until", job.lease_until),
+        ("cancel asked", job.cancel_requested_at),
+        ("expires", job.expires_at),
+    ):
+        if value is not None:
+            yield name, moment(value)
+    if job.worker_id is not None:
+        place = f"{job.worker_host} pid {job.worker_pid}" if job.worker_host else "gone"
+        yield "worker", f"{place} ({job.worker_id})"
+    if job.timeout is not None:
+        yield "timeout", exactly(job.timeout)
+    if job.keep is not None:
+        yield "keep", exactly(job.keep)
+    for name, text in (
+        ("key", job.key),
+        ("actor", job.actor),
+        ("on dead", job.on_dead_task),
+        ("args", job.args),
+        ("metadata", job.metadata),
+        ("result", job.result),
+        ("error", ": ".join(part for part in (job.error_type, job.error) if part)),
+    ):
+        if text:
+            yield name, text
+
+
+def _run(job: JobDetails) -> str:
+    if job.state in (State.DEAD, State.DISCARDED):
+        text = f"failed {job.failures} of {job.max_attempts} times"
+    else:
+        text = f"{job.failures + 1} of {job.max_attempts}"
+    return f"{text}, {job.crashes} crashes" if job.crashes else text
+
+
+def _print_fact(name: str, text: str) -> None:
+    first, *rest = visible_lines(text) or [""]
+    click.echo(f"  {name:<13}{first}")
+    for line in rest:
+        click.echo(f"  {'':<13}{line}")
+
+
+def _attempt_row(attempt: AttemptRecord, now: datetime) -> list[str]:
+    took = ""
+    if attempt.started_at is not None and attempt.ended_at is not None:
+        took = duration((attempt.ended_at - attempt.started_at).total_seconds())
+    return [
+        str(attempt.attempt),
+        attempt.outcome,
+        ago(attempt.ended_at, now) if attempt.ended_at else "",
+        took,
+        ": ".join(part for part in (attempt.error_type, attempt.error) if part),
+    ]
+
+
+def _print_traceback(attempt: AttemptRecord) -> None:
+    if attempt.traceback:
+        print_line(f"\ntraceback of attempt {attempt.attempt}", bold=True)
+        for line in visible_lines(attempt.traceback):
+            click.echo(f"  {line}")

@@ -1,0 +1,130 @@
+"""``jobs list`` and ``jobs show``. The verbs are in ``verbs.py``."""
+
+import shlex
+
+import click
+
+from pgqueue.cli.database import perform
+from pgqueue.cli.details import details_of, print_details
+from pgqueue.cli.human import ago
+from pgqueue.cli.output import Column, print_json, print_table, tell
+from pgqueue.cli.params import JOB_ID, json_option
+from pgqueue.job import State
+from pgqueue.storage.inspection import show_job
+from pgqueue.storage.listing import JobSummary, Page, list_jobs
+
+_COLUMNS = (
+    Column("ID", right=True),
+    Column("STATE"),
+    Column("QUEUE", elastic=True),
+    Column("TASK", elastic=True),
+    Column("WHEN"),
+    Column("RUN", right=True),
+    Column("WHY", elastic=True),
+)
+_WAITING = (State.BLOCKED, State.SCHEDULED, State.AVAILABLE)
+
+
+@click.group()
+def jobs() -> None:
+    """List jobs, look at one, retry, cancel, discard and edit them."""
+
+
+@jobs.command(
+    name="list",
+    epilog="""
+\b
+Examples:
+  pgqueue jobs list
+  pgqueue jobs list --state dead --task send-welcome
+  pgqueue jobs list --state dead --ids --limit 1000 | xargs pgqueue jobs retry
+""",
+)
+@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only these.")
+@click.option("--queue", "-q", metavar="NAME", help="Only of this queue.")
+@click.option("--task", metavar="NAME", help="Only of this task.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--before", metavar="WHERE", help="Go on where a page ended, or before this job id.")
+@click.option("--ids", is_flag=True, help="Print nothing but ids.")
+@json_option
+def list_(
+    state: str | None,
+    queue: str | None,
+    task: str | None,
+    limit: int,
+    before: str | None,
+    ids: bool,
+    as_json: bool,
+) -> None:
+    """List jobs, newest first; of the dead, the latest death first."""
+    page = perform(list_jobs(state=state, queue=queue, task=task, limit=limit, before=before))
+    if as_json:
+        print_json({"jobs": page.jobs, "next": page.next})
+        return
+    if ids:
+        for job in page.jobs:
+            click.echo(job.id)
+    elif page.jobs:
+        print_table(_COLUMNS, [_row(job, page) for job in page.jobs])
+    chosen = {"state": state, "queue": queue, "task": task, "limit": limit if limit != 50 else None}
+    _tell_rest(page, chosen)
+
+
+@jobs.command(
+    epilog="""
+\b
+Example:
+  pgqueue jobs show 4711
+"""
+)
+@click.argument("job_id", metavar="ID", type=JOB_ID)
+@json_option
+def show(job_id: int, as_json: bool) -> None:
+    """Show all that is known about one job: its arguments, errors, attempts, and who did what."""
+    job = perform(show_job(job_id))
+    if as_json:
+        print_json(details_of(job))
+    else:
+        print_details(job)
+
+
+def run_of(job: JobSummary) -> str:
+    """Which run of how many: of a job that is over the last one, else the one that is on or
+    next."""
+    over = job.state in (State.DEAD, State.DISCARDED)
+    return f"{job.failures if over else job.failures + 1}/{job.max_attempts}"
+
+
+def _row(job: JobSummary, page: Page) -> list[str]:
+    return [
+        str(job.id),
+        job.state,
+        job.queue,
+        job.task,
+        _when(job, page),
+        run_of(job),
+        ": ".join(part for part in (job.reason, job.error_type, job.error) if part),
+    ]
+
+
+def _when(job: JobSummary, page: Page) -> str:
+    if job.state in _WAITING:
+        return f"due {ago(job.run_at, page.now)}"
+    if job.state == State.RUNNING and job.started_at is not None:
+        return f"started {ago(job.started_at, page.now)}"
+    if job.finished_at is not None:
+        return f"{'died' if job.state == State.DEAD else 'ended'} {ago(job.finished_at, page.now)}"
+    return ""
+
+
+def _tell_rest(page: Page, chosen: dict[str, str | int | None]) -> None:
+    """Say how to go on, as a line that can be pasted."""
+    options = [f"--{name} {shlex.quote(str(value))}" for name, value in chosen.items() if value]
+    more = " ".join(["pgqueue jobs list", *options, f"--before {page.next}"])
+    if page.next is None:
+        if not page.jobs:
+            tell("no such jobs")
+    elif page.jobs:
+        tell(f"more: {more}")
+    else:
+        tell(f"none among the {page.looked_at:,} newest; to look further: {more}")

@@ -1,0 +1,134 @@
+"""What people do to jobs: ``jobs retry``, ``cancel``, ``discard``, ``edit``."""
+
+from collections.abc import Sequence
+
+import click
+
+from pgqueue.cli.database import perform
+from pgqueue.cli.failures import REFUSED
+from pgqueue.cli.output import print_json
+from pgqueue.cli.params import JOB_ID, JsonObject, actor_option, json_option, reason_option
+from pgqueue.storage import verbs
+from pgqueue.storage.verbs import Done
+
+_DONE = {
+    "available": "will run again",
+    "cancelled": "cancelled",
+    "requested": "is running; its worker was told to stop it",
+    "discarded": "discarded",
+    "edited": "has the new arguments",
+}
+_REFUSED = {
+    "unknown": "there is no such job: it never was, or its history is over",
+    "busy": "its row is being written right now; try again",
+}
+# What a state that forbids one verb allows instead.
+_INSTEAD = {
+    "available": "it waits for a worker already",
+    "blocked": "it waits for other jobs",
+    "scheduled": "it waits for its time; cancel it, or retry it to run it now",
+    "running": "it is running; cancel it first",
+    "dead": "it is dead; retry or discard it",
+    "succeeded": "it has succeeded",
+    "cancelled": "it was cancelled",
+    "discarded": "it was discarded",
+}
+
+_ids = click.argument("ids", metavar="ID...", type=JOB_ID, nargs=-1, required=True)
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  pgqueue jobs retry 4711 4712 --reason "the mail server is back"
+  pgqueue jobs retry 4711 --args '{"user_id": 124}'
+"""
+)
+@_ids
+@click.option("--args", type=JsonObject("args"), help="Other arguments: JSON, @FILE, or -.")
+@actor_option
+@reason_option
+@json_option
+def retry(
+    ids: tuple[int, ...], args: str | None, actor: str, reason: str | None, as_json: bool
+) -> None:
+    """Run dead jobs again, with all their attempts; run scheduled jobs now."""
+    if args is not None and len(set(ids)) > 1:
+        raise click.UsageError("--args is for one job: they would all get the same arguments")
+    _report(
+        perform(verbs.retry(_unique(ids), args=args, actor=actor, reason=reason)),
+        "retried",
+        as_json,
+    )
+
+
+@click.command(
+    epilog="""
+\b
+Example:
+  pgqueue jobs cancel 4711 --reason "wrong customer"
+"""
+)
+@_ids
+@actor_option
+@reason_option
+@json_option
+def cancel(ids: tuple[int, ...], actor: str, reason: str | None, as_json: bool) -> None:
+    """Stop jobs: those that wait at once; those that run are asked to, and may finish first."""
+    _report(perform(verbs.cancel(_unique(ids), actor=actor, reason=reason)), "cancelled", as_json)
+
+
+@click.command(
+    epilog="""
+\b
+Example:
+  pgqueue jobs discard 4711 --reason "the customer is gone"
+"""
+)
+@_ids
+@actor_option
+@click.option("--reason", required=True, help="Why; kept in the audit.")
+@json_option
+def discard(ids: tuple[int, ...], actor: str, reason: str, as_json: bool) -> None:
+    """Give up dead jobs for good. They stay in history as long as they are to be kept."""
+    _report(perform(verbs.discard(_unique(ids), actor=actor, reason=reason)), "discarded", as_json)
+
+
+@click.command(
+    epilog="""
+\b
+Example:
+  pgqueue jobs edit 4711 --args '{"user_id": 124}' && pgqueue jobs retry 4711
+"""
+)
+@click.argument("job_id", metavar="ID", type=JOB_ID)
+@click.option("--args", type=JsonObject("args"), required=True, help="JSON, @FILE, or -.")
+@actor_option
+@reason_option
+@json_option
+def edit(job_id: int, args: str, actor: str, reason: str | None, as_json: bool) -> None:
+    """Give a job that is not running other arguments."""
+    _report([perform(verbs.edit(job_id, args=args, actor=actor, reason=reason))], "edited", as_json)
+
+
+def _report(results: Sequence[Done], participle: str, as_json: bool) -> None:
+    """Say what became of each job; exit with 1 if any was refused."""
+    if as_json:
+        print_json({"jobs": results})
+    else:
+        for done in results:
+            click.echo(f"job {done.id}: {_sentence(done, participle)}", err=not done.ok)
+    if not all(done.ok for done in results):
+        raise click.exceptions.Exit(REFUSED)
+
+
+def _sentence(done: Done, participle: str) -> str:
+    if done.ok:
+        return _DONE[done.answer]
+    why = _REFUSED.get(done.answer) or _INSTEAD.get(done.answer, done.answer)
+    return f"not {participle}: {why}"
+
+
+def _unique(ids: Sequence[int]) -> list[int]:
+    return list(dict.fromkeys(ids))
