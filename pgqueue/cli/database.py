@@ -9,7 +9,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 
-from pgqueue.cli.failures import SETUP, Failure
+from pgqueue.cli.failures import Unready
 from pgqueue.storage.connect import connect, masked
 from pgqueue.storage.drivers import run
 from pgqueue.storage.operation import Operation
@@ -31,16 +31,16 @@ def find_dsn(name: str = "PGQUEUE_DSN") -> str:
     """
     dsn = os.environ.get(name, "")
     if dsn.startswith("postgresql+"):
-        raise Failure(
-            f"{name} is an SQLAlchemy URL; write postgresql://, without the driver's name", SETUP
+        raise Unready(
+            f"{name} is an SQLAlchemy URL; write postgresql://, without the driver's name"
         )
     try:
         given = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
-        raise Failure(_UNREADABLE.format(name=name), SETUP) from None
+        raise Unready(_UNREADABLE.format(name=name)) from None
     ports = str(given.get("port", "")).replace(",", "")
     if (ports and not ports.isdecimal()) or _is_misread(dsn):
-        raise Failure(_UNREADABLE.format(name=name), SETUP)
+        raise Unready(_UNREADABLE.format(name=name))
     return dsn
 
 
@@ -65,8 +65,7 @@ def perform(operation: Operation[T]) -> T:
 
 
 def _is_misread(dsn: str) -> bool:
-    """Whether a bare @ or / in a password has made libpq take the rest of it for host or
-    database."""
+    """Whether libpq takes a part of the password for host or database: it has a bare @ or /."""
     if not dsn.startswith(("postgresql://", "postgres://")):
         return False
     _, _, rest = dsn.partition("://")

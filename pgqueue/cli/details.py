@@ -1,6 +1,6 @@
 """One job, in full: for people, and as JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,7 +54,7 @@ def print_details(job: JobDetails) -> None:
     if job.attempts:
         print_line("\nattempts that did not succeed", bold=True)
         print_table(_ATTEMPTS, [_attempt_row(attempt, job.now) for attempt in job.attempts])
-        _print_traceback(job.attempts[-1])
+        _print_traceback(job.attempts)
     if job.audit:
         print_line("\nwho did what", bold=True)
         rows = [[ago(a.at, job.now), a.actor, a.verb, a.reason or ""] for a in job.audit]
@@ -129,8 +129,10 @@ def _attempt_row(attempt: AttemptRecord, now: datetime) -> list[str]:
     ]
 
 
-def _print_traceback(attempt: AttemptRecord) -> None:
-    if attempt.traceback:
-        print_line(f"\ntraceback of attempt {attempt.attempt}", bold=True)
-        for line in visible_lines(attempt.traceback):
+def _print_traceback(attempts: Sequence[AttemptRecord]) -> None:
+    """Print the last one that there is: an attempt that was lost has none."""
+    last = next((attempt for attempt in reversed(attempts) if attempt.traceback), None)
+    if last is not None:
+        print_line(f"\ntraceback of attempt {last.attempt}", bold=True)
+        for line in visible_lines(last.traceback or ""):
             click.echo(f"  {line}")

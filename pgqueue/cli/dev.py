@@ -1,6 +1,7 @@
 """``dev``: a database for playing, kept from one time to the next."""
 
 import shlex
+import sys
 import threading
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def dev(directory: Path, as_json: bool) -> None:
             print_json({"dsn": server.dsn})
         else:
             click.echo(f"export PGQUEUE_DSN={shlex.quote(server.dsn)}")
-        click.get_text_stream("stdout").flush()  # whoever reads it through a pipe waits for it
+        sys.stdout.flush()  # whoever reads it through a pipe waits for it
         tell("\nrunning until Ctrl-C")
         try:
             threading.Event().wait()

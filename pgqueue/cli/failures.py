@@ -18,20 +18,36 @@ from pgqueue.errors import (
 from pgqueue.migrate.errors import MigrationError
 from pgqueue.worker.loading import TasksNotFound
 
-REFUSED = 1
-USAGE = 2
-SETUP = 3
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
-_OF_PGQUEUE: dict[type[PgqueueError], int] = {
-    InvalidOption: USAGE,
-    InvalidPayload: USAGE,
-    EmbeddedPostgresError: SETUP,
-    ForeignDatabase: SETUP,
-    MigrationError: SETUP,
-    SchemaMismatch: SETUP,
-    TasksNotFound: SETUP,
+
+class Refused(click.ClickException):
+    """The command was understood, and cannot be done as things are."""
+
+    exit_code = 1
+
+
+class Misused(click.ClickException):
+    """The command line itself is wrong."""
+
+    exit_code = 2
+
+
+class Unready(click.ClickException):
+    """Configuration, connection or schema: no command would work."""
+
+    exit_code = 3
+
+
+_OF_PGQUEUE: dict[type[PgqueueError], type[click.ClickException]] = {
+    InvalidOption: Misused,
+    InvalidPayload: Misused,
+    EmbeddedPostgresError: Unready,
+    ForeignDatabase: Unready,
+    MigrationError: Unready,
+    SchemaMismatch: Unready,
+    TasksNotFound: Unready,
 }
 
 _START = (
@@ -62,62 +78,49 @@ _SCHEMA = (
     errors.UndefinedFunction,
     errors.InvalidSchemaName,
 )
-# Not the statement's fault: connection, resources, operator, system, authorization, no such
-# database.
+# Not the statement's fault: connection, authorization, no such database, resources, operator...
 _SETUP_CLASSES = ("08", "25", "28", "3D", "53", "57", "58")
 
 
-class Failure(click.ClickException):
-    """A command that came to nothing: click prints the sentence, and exits with the code."""
-
-    def __init__(self, sentence: str, exit_code: int) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
-
-
-def of_pgqueue(error: PgqueueError) -> Failure:
+def of_pgqueue(error: PgqueueError) -> click.ClickException:
     """Our own errors are such sentences already."""
-    code = next((code for kind, code in _OF_PGQUEUE.items() if isinstance(error, kind)), REFUSED)
-    return Failure(str(error), code)
+    kinds = (kind for cause, kind in _OF_PGQUEUE.items() if isinstance(error, cause))
+    return next(kinds, Refused)(str(error))
 
 
-def of_postgres(error: psycopg.Error, where: str) -> Failure:
+def of_postgres(error: psycopg.Error, where: str) -> click.ClickException:
     """Word an error of the server or of the connection to it; *where* names that, without secrets.
 
     DETAIL and CONTEXT are left out: they may hold values from rows.
     """
     if error.sqlstate is None:
         broken = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-        return _of_connection(error, where) if broken else Failure(str(error), REFUSED)
+        return _of_connection(error, where) if broken else Refused(str(error))
     said = error.diag.message_primary or type(error).__name__
     if isinstance(error, _SCHEMA):
-        return Failure(
-            f"the pgqueue schema there is not the one this code needs ({said}); "
-            "run: pgqueue migrate",
-            SETUP,
+        return Unready(
+            f"the pgqueue schema there is not what this code needs ({said}); run: pgqueue migrate"
         )
     if isinstance(error, errors.InsufficientPrivilege):
-        return Failure(f"not allowed: {said}; have it granted, or connect as another role", SETUP)
+        return Unready(f"not allowed: {said}; have it granted, or connect as another role")
     if isinstance(error, errors.LockNotAvailable):
-        return Failure(f"somebody holds a lock that this needs ({said}); {_AGAIN}", REFUSED)
+        return Refused(f"somebody holds a lock that this needs ({said}); {_AGAIN}")
     if isinstance(error, errors.ReadOnlySqlTransaction):
-        return Failure(
-            f"this server is read-only, a standby perhaps; connect to its primary ({where})", SETUP
-        )
-    code = SETUP if error.sqlstate[:2] in _SETUP_CLASSES else REFUSED
-    return Failure(f"Postgres says: {said} (SQLSTATE {error.sqlstate})", code)
+        return Unready(f"this server is read-only ({where}); connect to its primary")
+    kind = Unready if error.sqlstate[:2] in _SETUP_CLASSES else Refused
+    return kind(f"Postgres says: {said} (SQLSTATE {error.sqlstate})")
 
 
-def of_system(error: OSError) -> Failure:
+def of_system(error: OSError) -> click.ClickException:
     """Word an error of the operating system: a file, a directory, a full disk."""
     subject = f"{error.filename}: " if error.filename else ""
-    return Failure(f"{subject}{error.strerror or error}", SETUP)
+    return Unready(f"{subject}{error.strerror or error}")
 
 
-def _of_connection(error: psycopg.Error, where: str) -> Failure:
+def _of_connection(error: psycopg.Error, where: str) -> click.ClickException:
     # The first line says it; a second one asks whether the server is running, and so do we.
     said = str(error).strip().partition("\n")[0]
     for noise in ("connection failed: ", "connection is bad: ", "FATAL:  "):
         said = said.replace(noise, "")
     advice = next((do for part, do in _UNCONNECTED.items() if part in said), _START)
-    return Failure(f"no connection to Postgres ({where}): {said}; {advice}", SETUP)
+    return Unready(f"no connection to Postgres ({where}): {said}; {advice}")

@@ -13,12 +13,13 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII)
 def duration(seconds: float) -> str:
     """One figure and its unit, for reading at a glance: ``12 s``, ``3 min``, ``5 h``, ``40 d``.
 
-    >>> duration(0.0451), duration(59), duration(7199), duration(200_000)
-    ('45 ms', '59 s', '1 h', '2 d')
+    >>> duration(0.0451), duration(90), duration(7199), duration(200_000)
+    ('45 ms', '90 s', '119 min', '2 d')
     """
     if seconds < 1:
         return f"{max(seconds, 0) * 1000:.0f} ms"
-    unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
+    # From two of a unit on: "1 h" could be nearly two.
+    unit, size = next((u, size) for u, size in _UNITS if seconds >= 2 * size or u == "s")
     return f"{int(seconds // size)} {unit}"
 
 

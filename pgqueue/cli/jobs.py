@@ -9,13 +9,13 @@ from pgqueue.cli.details import details_of, print_details
 from pgqueue.cli.human import ago
 from pgqueue.cli.output import Column, print_json, print_table, tell
 from pgqueue.cli.params import JOB_ID, json_option
-from pgqueue.job import State
+from pgqueue.job import Reason, State
 from pgqueue.storage.inspection import show_job
 from pgqueue.storage.listing import JobSummary, Page, list_jobs
 
 _COLUMNS = (
     Column("ID", right=True),
-    Column("STATE"),
+    Column("STATE", colour={"dead": "red", "running": "green"}.get),
     Column("QUEUE", elastic=True),
     Column("TASK", elastic=True),
     Column("WHEN"),
@@ -89,8 +89,7 @@ def show(job_id: int, as_json: bool) -> None:
 
 
 def run_of(job: JobSummary) -> str:
-    """Which run of how many: of a job that is over the last one, else the one that is on or
-    next."""
+    """Which run of how many: of a dead job the last one, else the one that is on or next."""
     over = job.state in (State.DEAD, State.DISCARDED)
     return f"{job.failures if over else job.failures + 1}/{job.max_attempts}"
 
@@ -103,8 +102,14 @@ def _row(job: JobSummary, page: Page) -> list[str]:
         job.task,
         _when(job, page),
         run_of(job),
-        ": ".join(part for part in (job.reason, job.error_type, job.error) if part),
+        _why(job),
     ]
+
+
+def _why(job: JobSummary) -> str:
+    # Attempts are exhausted by errors, and there is room for one thing only: the error.
+    reason = None if job.reason == Reason.ATTEMPTS_EXHAUSTED else job.reason
+    return ": ".join(part for part in (reason, job.error_type, job.error) if part)
 
 
 def _when(job: JobSummary, page: Page) -> str:

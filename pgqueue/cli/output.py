@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -17,11 +17,14 @@ _GAP = "  "
 
 
 class Column(NamedTuple):
-    """A column of a table. One that is *elastic* gives way when the terminal is narrow."""
+    """A column of a table."""
 
     title: str
     elastic: bool = False
+    """Gives way when the terminal is narrow."""
     right: bool = False
+    colour: Callable[[str], str | None] = lambda cell: None
+    """The colour of a cell with this text."""
 
 
 def print_json(value: Any) -> None:
@@ -57,18 +60,22 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     cells = [[visible(cell) for cell in row] for row in rows]
     table = [[column.title for column in columns], *cells]
     widths = _fit(columns, [max(map(_width, each)) for each in zip(*table, strict=True)])
-    for number, row in enumerate(table):
-        line = _GAP.join(
+    titles, *lines = (
+        [
             _pad(_cut(cell, width), width, column.right)
             for cell, width, column in zip(row, widths, columns, strict=True)
-        ).rstrip()
-        print_line(line, bold=number == 0)
+        ]
+        for row in table
+    )
+    print_line(_GAP.join(titles).rstrip(), bold=True)
+    for line, row in zip(lines, cells, strict=True):
+        colours = [column.colour(cell) for column, cell in zip(columns, row, strict=True)]
+        click.echo(_GAP.join(map(_coloured, line, colours)).rstrip())
 
 
 def print_line(text: str, **style: Any) -> None:
     """Print a line, styled if it goes to a terminal that shows colours."""
-    plainly = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    click.echo(text if plainly else click.style(text, **style))
+    click.echo(click.style(text, **style) if _shows_colours() else text)
 
 
 def tell(text: str) -> None:
@@ -95,9 +102,20 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns
 
 
+def _shows_colours() -> bool:
+    return (
+        terminal_width() is not None
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )
+
+
+def _coloured(text: str, colour: str | None) -> str:
+    return click.style(text, fg=colour) if colour and _shows_colours() else text
+
+
 def _fit(columns: Sequence[Column], widths: list[int]) -> list[int]:
-    """Take from the widest elastic column, again and again, until the line fits or none can
-    give."""
+    """Take from the widest elastic column, again and again, until the line fits."""
     room = terminal_width()
     if room is None:
         return widths

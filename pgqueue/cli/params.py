@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,10 +19,15 @@ from pgqueue.errors import LargePayload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:  # generic only in new versions of click
+    ParamType = click.ParamType
+
 JOB_ID = click.IntRange(min=1, max=2**63 - 1)
 
 
-class Duration(click.ParamType):
+class Duration(ParamType):
     """A length of time. With *endless* the word ``none`` is one as well, and is given as None."""
 
     name = "duration"
@@ -39,7 +44,7 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Moment(click.ParamType):
+class Moment(ParamType):
     """A date and time with its offset from UTC."""
 
     name = "time"
@@ -54,7 +59,7 @@ class Moment(click.ParamType):
         return moment
 
 
-class Name(click.ParamType):
+class Name(ParamType):
     """Text of limited length."""
 
     name = "name"
@@ -68,7 +73,7 @@ class Name(click.ParamType):
         return str(value)
 
 
-class JsonObject(click.ParamType):
+class JsonObject(ParamType):
     """A JSON object: as text, ``@FILE``, or ``-`` for standard input. Gives it as compact text.
 
     Refuses what could not be stored exactly, as enqueueing from Python does

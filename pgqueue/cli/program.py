@@ -19,6 +19,7 @@ from pgqueue.cli.failures import (
     of_system,
 )
 from pgqueue.errors import PgqueueError
+from pgqueue.worker.version import VERSION
 
 
 class Program(click.Group):
@@ -58,7 +59,7 @@ Exit codes: 0 done, 1 refused, 2 wrong usage, 3 configuration,
 connection or schema.
 """,
 )
-@click.version_option(package_name="pgqueue", message="pgqueue %(version)s")
+@click.version_option(VERSION, message="pgqueue %(version)s")
 def program() -> None:
     """A durable job queue that is a few tables in your PostgreSQL."""
 

@@ -6,7 +6,7 @@ import click
 
 from pgqueue import migrate as migrations
 from pgqueue.cli.database import find_dsn, perform
-from pgqueue.cli.failures import SETUP, USAGE, Failure
+from pgqueue.cli.failures import Misused, Unready
 from pgqueue.cli.output import print_json
 from pgqueue.cli.params import actor_option, json_option
 from pgqueue.storage import verbs
@@ -68,7 +68,7 @@ def downgrade(revision: str, yes: bool, as_json: bool) -> None:
     dsn = find_dsn()
     if not yes:
         if not sys.stdin.isatty():
-            raise Failure("this can remove jobs; if that is meant, add --yes", USAGE)
+            raise Misused("this can remove jobs; if that is meant, add --yes")
         lost = "the pgqueue schema and every job in it" if revision == "base" else "data"
         click.confirm(f"This can remove {lost}. Go on?", abort=True, err=True)
     reached = migrations.downgrade(dsn, revision)
@@ -107,4 +107,4 @@ def _check(as_json: bool) -> None:
     else:
         click.echo(str(status), err=status.state != migrations.SchemaState.CURRENT)
     if status.state != migrations.SchemaState.CURRENT:
-        raise click.exceptions.Exit(SETUP)
+        raise click.exceptions.Exit(Unready.exit_code)

@@ -24,10 +24,10 @@ _QUEUES = (
     Column("WAITING", right=True),
     Column("SCHEDULED", right=True),
     Column("RUNNING", right=True),
-    Column("DEAD", right=True),
+    Column("DEAD", right=True, colour=lambda cell: None if cell == "0" else "red"),
     Column("OLDEST", right=True),
     Column("SLOTS", right=True),
-    Column("", elastic=True),
+    Column("", elastic=True, colour=lambda cell: "yellow"),
 )
 _WORKERS = (
     Column("WORKER", elastic=True),

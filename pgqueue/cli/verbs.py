@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from pgqueue.cli.database import perform
-from pgqueue.cli.failures import REFUSED
+from pgqueue.cli.failures import Refused
 from pgqueue.cli.output import print_json
 from pgqueue.cli.params import JOB_ID, JsonObject, actor_option, json_option, reason_option
 from pgqueue.storage import verbs
@@ -120,7 +120,7 @@ def _report(results: Sequence[Done], participle: str, as_json: bool) -> None:
         for done in results:
             click.echo(f"job {done.id}: {_sentence(done, participle)}", err=not done.ok)
     if not all(done.ok for done in results):
-        raise click.exceptions.Exit(REFUSED)
+        raise click.exceptions.Exit(Refused.exit_code)
 
 
 def _sentence(done: Done, participle: str) -> str:

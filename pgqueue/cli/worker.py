@@ -1,5 +1,6 @@
 """``worker``: run jobs until told to stop."""
 
+import logging
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -7,14 +8,15 @@ from typing import Any
 import click
 
 from pgqueue.cli.database import find_dsn
-from pgqueue.cli.logs import configure
-from pgqueue.cli.params import Duration
+from pgqueue.cli.params import Duration, ParamType
+from pgqueue.worker.logs import configure
+from pgqueue.worker.main import run
 from pgqueue.worker.settings import Settings
 
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}
 
 
-class Slots(click.ParamType):
+class Slots(ParamType):
     """``QUEUE=SLOTS``; a queue alone has ten."""
 
     name = "queue=slots"
@@ -96,6 +98,7 @@ Exit codes: 0 stopped as told, 3 configuration, connection or schema,
 @click.pass_context
 def worker(
     ctx: click.Context,
+    /,
     tasks_path: str,
     queues: tuple[tuple[str, int], ...],
     processes: int,
@@ -105,11 +108,9 @@ def worker(
     **given: timedelta | int | None,
 ) -> None:
     """Run the jobs of the tasks at MODULE:TASKS, such as myapp.jobs:tasks."""
-    from pgqueue.worker.main import run  # asyncio and all the rest: for this command only
-
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if queues:
         chosen["queues"] = dict(queues)
     settings = Settings(**chosen, listen_dsn=find_dsn("PGQUEUE_LISTEN_DSN") or None)
-    configure(log_format, log_level)
+    configure(log_format, logging.getLevelNamesMapping()[log_level.upper()])
     ctx.exit(run(tasks_path, find_dsn(), settings, processes=processes, reload=reload))

@@ -56,9 +56,19 @@ class Failed(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """From the child: the job came to this."""
+    """From the child: the job came to this. The job itself is not sent back, it may be large."""
 
-    outcome: Outcome
+    kind: type[Any]
+    rest: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "Ended":
+        return cls(type(outcome), outcome[1:])
+
+    def outcome(self, job: Job) -> Outcome:
+        """Return the outcome of *job* that this tells."""
+        outcome: Outcome = self.kind(job, *self.rest)
+        return outcome
 
 
 class Logged(NamedTuple):

@@ -107,11 +107,11 @@ def perform(tasks: Tasks, job: Job, stop: Stop) -> Ended | Failed:
     started = boottime()
     context = Context(job, stop=stop, transaction=refuse_transaction)
     try:
-        return Ended(contextvars.copy_context().run(attempt.run, task, context))
+        return Ended.of(contextvars.copy_context().run(attempt.run, task, context))
     except MemoryError as error:
         # The handler's own was caught; writing it down needed memory too.
         spare_memory()
-        return Ended(attempt.conclude(task, job, error, started))
+        return Ended.of(attempt.conclude(task, job, error, started))
 
 
 def refuse_transaction(context: Context) -> Any:

@@ -88,9 +88,10 @@ class Children:
             answer = await child.ask(Run(job))
         if isinstance(answer, Ended):
             self._starter.succeeded()
-            if _ran_out_of_memory(answer.outcome):
+            outcome = answer.outcome(job)
+            if _ran_out_of_memory(outcome):
                 child.kill()
-            return answer.outcome
+            return outcome
         death = await child.reap()
         if isinstance(answer, Failed):
             return Released(job, started, boottime(), str(self._starter.failed(answer.problem)))

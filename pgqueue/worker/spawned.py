@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pgqueue
 from pgqueue.worker import forwarding
 from pgqueue.worker.channel import (
     Answer,
@@ -32,7 +31,7 @@ _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[2]); "
     "from pgqueue.worker.child import main; main(int(sys.argv[1]))"
 )
-_ROOT = str(Path(next(iter(pgqueue.__path__))).parent)
+_ROOT = str(Path(__file__).parents[2])
 _DEATH = 5.0
 """Seconds within which a killed process is gone, if anything works at all."""
 

@@ -1,8 +1,9 @@
 DROP VIEW pgqueue.expired_partitions, pgqueue.all_jobs;
-DROP TABLE pgqueue.home, pgqueue.audit, pgqueue.workers, pgqueue.queues, pgqueue.tasks,
-    pgqueue.job_keys, pgqueue.attempts, pgqueue.finished_jobs, pgqueue.jobs;
+DROP TRIGGER jobs_on_dead ON pgqueue.jobs;
 DROP FUNCTION pgqueue.adopt, pgqueue.resume, pgqueue.pause, pgqueue.edit, pgqueue.discard,
     pgqueue.retry, pgqueue.cancel, pgqueue.why_not, pgqueue.record_verb, pgqueue.forget_partition,
     pgqueue.make_partitions, pgqueue.make_partition, pgqueue.days_needed, pgqueue.attempt_expiry,
     pgqueue.expiry, pgqueue.enqueue_on_dead, pgqueue.enqueue, pgqueue.enqueue_many,
     pgqueue.fingerprint, pgqueue.milliseconds, pgqueue.ring, pgqueue.bell;
+DROP TABLE pgqueue.home, pgqueue.audit, pgqueue.workers, pgqueue.queues, pgqueue.tasks,
+    pgqueue.job_keys, pgqueue.attempts, pgqueue.finished_jobs, pgqueue.jobs;

@@ -1,6 +1,13 @@
 -- Where everything is kept. bigint and timestamptz everywhere; the database's clock is the only clock.
 
-CREATE SCHEMA IF NOT EXISTS pgqueue;
+-- IF NOT EXISTS would ask for the right to create one even where it is there already.
+DO $$
+BEGIN
+    IF to_regnamespace('pgqueue') IS NULL THEN
+        CREATE SCHEMA pgqueue;
+    END IF;
+END
+$$;
 
 -- Everything that may still run. Small and hot: a finished row leaves it in the finishing
 -- transaction. Each index is one that a claim, the stager, the rescuer or a person needs; one more
