@@ -11,13 +11,13 @@ from pgqueue.cli.output import (
     Column,
     embedded,
     plain,
-    print_line,
+    print_heading,
     print_table,
     visible,
     visible_lines,
 )
 from pgqueue.job import State
-from pgqueue.storage.inspection import AttemptRecord, JobDetails
+from pgqueue.storage.inspection import AttemptRecord, AuditRecord, JobDetails
 
 _JSON_FIELDS = ("args", "metadata", "result", "history")
 _ATTEMPTS = (
@@ -48,17 +48,16 @@ def details_of(job: JobDetails) -> dict[str, Any]:
 def print_details(job: JobDetails) -> None:
     """Print the job, what it holds, its attempts, its last traceback, and its audit."""
     reason = f" ({job.reason})" if job.reason else ""
-    print_line(f"job {job.id}  {visible(job.task)}  {job.state}{reason}", bold=True)
+    print_heading(f"job {job.id}  {visible(job.task)}  {job.state}{reason}", apart=False)
     for name, text in _facts(job):
         _print_fact(name, text)
     if job.attempts:
-        print_line("\nattempts that did not succeed", bold=True)
+        print_heading("attempts that did not succeed")
         print_table(_ATTEMPTS, [_attempt_row(attempt, job.now) for attempt in job.attempts])
         _print_traceback(job.attempts)
     if job.audit:
-        print_line("\nwho did what", bold=True)
-        rows = [[ago(a.at, job.now), a.actor, a.verb, a.reason or ""] for a in job.audit]
-        print_table(_AUDIT, rows)
+        print_heading("who did what")
+        print_table(_AUDIT, [_audit_row(record, job.now) for record in job.audit])
 
 
 def _facts(job: JobDetails) -> Iterator[tuple[str, str]]:
@@ -129,10 +128,17 @@ def _attempt_row(attempt: AttemptRecord, now: datetime) -> list[str]:
     ]
 
 
+def _audit_row(record: AuditRecord, now: datetime) -> list[str]:
+    detail = embedded(record.detail)
+    edited = isinstance(detail, dict) and detail.get("args_edited")
+    verb = f"{record.verb}, other args" if edited else record.verb
+    return [ago(record.at, now), record.actor, verb, record.reason or ""]
+
+
 def _print_traceback(attempts: Sequence[AttemptRecord]) -> None:
     """Print the last one that there is: an attempt that was lost has none."""
     last = next((attempt for attempt in reversed(attempts) if attempt.traceback), None)
     if last is not None:
-        print_line(f"\ntraceback of attempt {last.attempt}", bold=True)
+        print_heading(f"traceback of attempt {last.attempt}")
         for line in visible_lines(last.traceback or ""):
             click.echo(f"  {line}")

@@ -66,8 +66,8 @@ def list_(
             click.echo(job.id)
     elif page.jobs:
         print_table(_COLUMNS, [_row(job, page) for job in page.jobs])
-    chosen = {"state": state, "queue": queue, "task": task, "limit": limit if limit != 50 else None}
-    _tell_rest(page, chosen)
+    chosen = {"state": state, "queue": queue, "task": task, "limit": None if limit == 50 else limit}
+    _tell_rest(page, chosen, ids)
 
 
 @jobs.command(
@@ -122,10 +122,12 @@ def _when(job: JobSummary, page: Page) -> str:
     return ""
 
 
-def _tell_rest(page: Page, chosen: dict[str, str | int | None]) -> None:
+def _tell_rest(page: Page, chosen: dict[str, str | int | None], ids: bool) -> None:
     """Say how to go on, as a line that can be pasted."""
-    options = [f"--{name} {shlex.quote(str(value))}" for name, value in chosen.items() if value]
-    more = " ".join(["pgqueue jobs list", *options, f"--before {page.next}"])
+    words = ["pgqueue", "jobs", "list", *(["--ids"] if ids else [])]
+    for name, value in chosen.items():
+        words += [f"--{name}", str(value)] if value else []
+    more = shlex.join([*words, "--before", str(page.next)])
     if page.next is None:
         if not page.jobs:
             tell("no such jobs")

@@ -29,7 +29,7 @@ class Column(NamedTuple):
 
 def print_json(value: Any) -> None:
     """Print *value* as one JSON document; named tuples become objects, moments ISO 8601 in UTC."""
-    click.echo(json.dumps(plain(value), ensure_ascii=False, indent=2))
+    click.echo(json.dumps(plain(value), indent=2))
 
 
 def plain(value: Any) -> Any:
@@ -67,15 +67,17 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
         ]
         for row in table
     )
-    print_line(_GAP.join(titles).rstrip(), bold=True)
+    print_heading(_GAP.join(titles).rstrip(), apart=False)
     for line, row in zip(lines, cells, strict=True):
         colours = [column.colour(cell) for column, cell in zip(columns, row, strict=True)]
         click.echo(_GAP.join(map(_coloured, line, colours)).rstrip())
 
 
-def print_line(text: str, **style: Any) -> None:
-    """Print a line, styled if it goes to a terminal that shows colours."""
-    click.echo(click.style(text, **style) if _shows_colours() else text)
+def print_heading(text: str, *, apart: bool = True) -> None:
+    """Print a heading, *apart* from what came before."""
+    if apart:
+        click.echo()
+    click.echo(click.style(text, bold=True) if _shows_colours() else text)
 
 
 def tell(text: str) -> None:

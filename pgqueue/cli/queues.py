@@ -85,7 +85,7 @@ def resume(name: str, actor: str, reason: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"queue": name, "paused": False})
     else:
-        click.echo(f"queue {name} is not paused")
+        click.echo(f"queue {name} is open")
 
 
 def _settings(queue: QueueStatus) -> dict[str, object]:

@@ -27,7 +27,7 @@ _QUEUES = (
     Column("DEAD", right=True, colour=lambda cell: None if cell == "0" else "red"),
     Column("OLDEST", right=True),
     Column("SLOTS", right=True),
-    Column("", elastic=True, colour=lambda cell: "yellow"),
+    Column("", elastic=True, colour=lambda cell: "yellow" if cell else None),
 )
 _WORKERS = (
     Column("WORKER", elastic=True),

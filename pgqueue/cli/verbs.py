@@ -12,7 +12,7 @@ from pgqueue.storage import verbs
 from pgqueue.storage.verbs import Done
 
 _DONE = {
-    "available": "will run again",
+    "available": "will run as soon as a worker is free",
     "cancelled": "cancelled",
     "requested": "is running; its worker was told to stop it",
     "discarded": "discarded",
