@@ -118,10 +118,12 @@ def terminate() -> int:
 @tasks.task("orphan", executor="process")
 def orphan() -> None:
     """Leaves a fork of itself behind, in a session of its own, and dies."""
-    if os.fork() == 0:
+    forked = os.fork()
+    if forked == 0:
         os.setsid()
         log.warning("not heard by the parent, and does it no harm")
         time.sleep(600)
+    log.warning("left behind: %d", forked)
     os.abort()
 
 
@@ -183,7 +185,8 @@ def talk(ctx: Context) -> None:
     log.debug("too low")
     logging.getLogger("tests.verbose").debug("low but wanted")
     logging.getLogger("tests.noisy").warning("once, please")
-    ctx.log.info("by %s", "context", extra={"size": 3, "at": Path("somewhere")})
+    ctx.log.info("by context")
+    log.info("by %s", "hand", extra={"size": 3, "at": Path("somewhere")})
     try:
         raise KeyError("k")
     except KeyError:

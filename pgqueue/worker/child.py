@@ -9,6 +9,7 @@ import contextvars
 import ctypes
 import faulthandler
 import logging
+import mmap
 import os
 import queue
 import resource
@@ -39,8 +40,8 @@ from pgqueue.worker.clock import boottime
 from pgqueue.worker.loading import load_tasks
 
 _PR_SET_PDEATHSIG = 1
-_SPARE = 64 * 1024 * 1024
-"""Bytes above a memory limit, in which to write down what went wrong."""
+_ballast = mmap.mmap(-1, 16 * 1024 * 1024)
+"""Address space, and nothing else, to throw off when a handler has used up all there is."""
 
 Assignment = tuple[Job, Stop]
 
@@ -109,9 +110,10 @@ def perform(tasks: Tasks, job: Job, stop: Stop) -> Ended | Failed:
     try:
         return Ended.of(contextvars.copy_context().run(attempt.run, task, context))
     except MemoryError as error:
-        # The handler's own was caught; writing it down needed memory too.
-        spare_memory()
-        return Ended.of(attempt.conclude(task, job, error, started))
+        # The handler's was caught, but it holds on to the memory that writing it down needs. The
+        # parent replaces this process.
+        _ballast.close()
+        return Ended.of(attempt.conclude(task, job, _first(error), started))
 
 
 def refuse_transaction(context: Context) -> Any:
@@ -153,15 +155,17 @@ def limit_memory(size: int) -> None:
     """Let allocations fail once this process has *size* bytes of address space. Linux only."""
     if sys.platform == "linux":
         _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
-        hard = size + _SPARE if ceiling == resource.RLIM_INFINITY else min(size + _SPARE, ceiling)
-        resource.setrlimit(resource.RLIMIT_AS, (min(size, hard), hard))
+        if ceiling == resource.RLIM_INFINITY or size < ceiling:
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-def spare_memory() -> None:
-    """Open the space above the limit. The parent replaces a child that ran out of memory."""
-    if sys.platform == "linux":
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+def _first(error: MemoryError) -> MemoryError:
+    """Return the error that all the others, up to this one, were raised in the handling of."""
+    context: BaseException | None = error
+    while (context := context.__context__) is not None:
+        if isinstance(context, MemoryError):
+            error = context
+    return error
 
 
 def _failed(error: BaseException) -> Failed:

@@ -1,0 +1,75 @@
+"""Values that JSON has no word for, such as dates: each as one tag and the plain value it stores."""
+
+import base64
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+Clock = TypeVar("Clock", datetime, time)
+
+
+class Refused(Exception):
+    """A value cannot be stored exactly. *steps* lead to it; they are added on the way out."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        self.problem, self.advice = problem, advice
+        self.steps: list[str] = []
+
+
+def _store_clock(value: datetime | time) -> Any:
+    """ISO text; or ``[text without zone, zone, fold]`` where text alone would lose one of them."""
+    zone = value.tzinfo
+    if isinstance(zone, ZoneInfo) and zone.key:
+        return [value.replace(tzinfo=None).isoformat(), zone.key, value.fold]
+    if zone is not None and value.utcoffset() is None:
+        raise Refused(f"a time zone without an offset, {type(zone).__name__}", "use a ZoneInfo")
+    return [value.isoformat(), None, value.fold] if value.fold else value.isoformat()
+
+
+def _clock_of(kind: type[Clock]) -> Callable[[Any], Clock]:
+    def read(stored: Any) -> Clock:
+        if isinstance(stored, str):
+            return kind.fromisoformat(stored)
+        text, zone, fold = stored
+        value = kind.fromisoformat(text).replace(fold=fold)
+        return value if zone is None else value.replace(tzinfo=ZoneInfo(zone))
+
+    return read
+
+
+def _read_timedelta(stored: Any) -> timedelta:
+    days, seconds, microseconds = stored
+    return timedelta(days, seconds, microseconds)
+
+
+def _text(stored: Any) -> str:
+    if not isinstance(stored, str):
+        raise TypeError(f"text expected, found {type(stored).__name__}")
+    return stored
+
+
+TAGS: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    datetime: ("$datetime", _store_clock),
+    date: ("$date", date.isoformat),
+    time: ("$time", _store_clock),
+    timedelta: ("$timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
+    Decimal: ("$decimal", str),
+    UUID: ("$uuid", str),
+    bytes: ("$bytes", lambda value: base64.b64encode(value).decode("ascii")),
+}
+"""Type -> its tag, and what is stored under it. Exact types: a subclass may hold more."""
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "$datetime": _clock_of(datetime),
+    "$date": date.fromisoformat,
+    "$time": _clock_of(time),
+    "$timedelta": _read_timedelta,
+    "$decimal": lambda stored: Decimal(_text(stored)),
+    "$uuid": lambda stored: UUID(_text(stored)),
+    "$bytes": lambda stored: base64.b64decode(_text(stored), validate=True),
+    "$int": lambda stored: int(_text(stored), 16),
+}
+"""Tag -> the value of what is stored under it; raises anything for what was never stored by us."""
