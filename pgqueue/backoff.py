@@ -14,11 +14,7 @@ from pgqueue.options import Seconds, milliseconds
 Backoff = Callable[[int], float]
 
 
-def _seconds(value: Seconds, name: str) -> float:
-    return milliseconds(value, name) / 1000
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Fixed:
     """The same *delay* each time.
 
@@ -26,38 +22,35 @@ class Fixed:
     10.0
     """
 
-    delay: Seconds
+    delay: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "delay", _seconds(self.delay, "delay"))
+    def __init__(self, delay: Seconds) -> None:
+        object.__setattr__(self, "delay", _seconds(delay, "delay"))
 
     def __call__(self, failures: int) -> float:
-        assert isinstance(self.delay, float)
         return self.delay
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Linear:
-    """*step* more each time, at most *max_delay*.
+    """*step* more each time, at most *max_delay*, by default an hour.
 
     >>> [Linear(step=5, max_delay=12)(n) for n in (1, 2, 3)]
     [5.0, 10.0, 12.0]
     """
 
-    step: Seconds
-    max_delay: Seconds = 3600
+    step: float
+    max_delay: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "step", _seconds(self.step, "step"))
-        object.__setattr__(self, "max_delay", _seconds(self.max_delay, "max_delay"))
+    def __init__(self, step: Seconds, max_delay: Seconds = 3600) -> None:
+        object.__setattr__(self, "step", _seconds(step, "step"))
+        object.__setattr__(self, "max_delay", _seconds(max_delay, "max_delay"))
 
     def __call__(self, failures: int) -> float:
-        assert isinstance(self.step, float)
-        assert isinstance(self.max_delay, float)
         return min(self.step * failures, self.max_delay)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Exponential:
     """``base * 2 ** (failures - 1)`` seconds, at most *max_delay*; the doubling is BullMQ's.
 
@@ -68,24 +61,24 @@ class Exponential:
     [2.0, 4.0, 8.0, 60.0, 60.0]
     """
 
-    base: Seconds = 2
-    max_delay: Seconds = 60
-    jitter: float = 0.1
+    base: float
+    max_delay: float
+    jitter: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "base", _seconds(self.base, "base"))
-        object.__setattr__(self, "max_delay", _seconds(self.max_delay, "max_delay"))
-        if not 0 <= self.jitter <= 1:
-            raise InvalidOption("jitter", f"must be between 0 and 1, not {self.jitter!r}")
+    def __init__(self, base: Seconds = 2, max_delay: Seconds = 60, jitter: float = 0.1) -> None:
+        object.__setattr__(self, "base", _seconds(base, "base"))
+        object.__setattr__(self, "max_delay", _seconds(max_delay, "max_delay"))
+        if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
+            raise InvalidOption("jitter", f"must be a number from 0 to 1, not {jitter!r}")
+        object.__setattr__(self, "jitter", float(jitter))
 
     def __call__(self, failures: int) -> float:
-        assert isinstance(self.base, float)
-        assert isinstance(self.max_delay, float)
-        # 2 ** 60 seconds is past every cap: larger powers would only overflow.
+        # A millisecond doubled 60 times is past every cap: larger powers would only overflow.
         delay = min(self.base * 2.0 ** min(failures - 1, 60), self.max_delay)
-        return delay * random.uniform(1 - self.jitter, 1) if self.jitter else delay
+        return delay * (1 - self.jitter * random.random())
 
 
+@dataclass(frozen=True, init=False)
 class Delays:
     """An explicit list; its last entry stands for all that follow.
 
@@ -93,10 +86,16 @@ class Delays:
     [1.0, 5.0, 30.0, 30.0]
     """
 
+    delays: tuple[float, ...]
+
     def __init__(self, delays: Sequence[Seconds]) -> None:
         if not delays:
             raise InvalidOption("delays", "give at least one")
-        self.delays = tuple(_seconds(delay, "delays") for delay in delays)
+        object.__setattr__(self, "delays", tuple(_seconds(each, "delays") for each in delays))
 
     def __call__(self, failures: int) -> float:
         return self.delays[min(failures, len(self.delays)) - 1]
+
+
+def _seconds(value: Seconds, name: str) -> float:
+    return milliseconds(value, name) / 1000

@@ -1,13 +1,18 @@
 """Enqueue inside the application's own transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from psycopg.errors import InvalidSchemaName, UndefinedFunction
+
+from pgqueue.errors import SchemaMismatch
 from pgqueue.options import NewJob
 from pgqueue.storage.drivers import is_two_phase, run, run_async
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.storage.enqueueing import enqueue as insert
 from pgqueue.storage.operation import Operation
+from pgqueue.storage.schema import NEEDED
 
 
 def enqueue(
@@ -30,11 +35,13 @@ def enqueue(
     with ``on_conflict="raise"``, :class:`IdempotencyConflict`. *notify*: wake a sleeping worker
     (default; a two-phase session cannot). *bind_arguments* go to ``Session.connection()``.
 
-    Raises :class:`InvalidOption`, :class:`UnsupportedConnection`; database errors as they are.
+    Raises :class:`InvalidOption`, :class:`UnsupportedConnection`, :class:`SchemaMismatch`; other
+    database errors as they are.
     """
     jobs = [job.options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    return run(connection, operation, bind_arguments)[0]
+    with _schema_expected():
+        return run(connection, operation, bind_arguments)[0]
 
 
 def enqueue_many(
@@ -50,7 +57,8 @@ def enqueue_many(
     Of equal keys among them the first is kept, the others are its duplicates.
     """
     operation = _insertion(connection, list(jobs), notify, on_conflict)
-    return run(connection, operation, bind_arguments)
+    with _schema_expected():
+        return run(connection, operation, bind_arguments)
 
 
 async def enqueue_async(
@@ -66,7 +74,8 @@ async def enqueue_async(
     ``AsyncSession``."""
     jobs = [job.options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    return (await run_async(connection, operation, bind_arguments))[0]
+    with _schema_expected():
+        return (await run_async(connection, operation, bind_arguments))[0]
 
 
 async def enqueue_many_async(
@@ -79,7 +88,21 @@ async def enqueue_many_async(
 ) -> list[Enqueued]:
     """:func:`enqueue_many` on an asynchronous connection or session."""
     operation = _insertion(connection, list(jobs), notify, on_conflict)
-    return await run_async(connection, operation, bind_arguments)
+    with _schema_expected():
+        return await run_async(connection, operation, bind_arguments)
+
+
+@contextmanager
+def _schema_expected() -> Iterator[None]:
+    """Say it in one sentence when the database knows no such function: there is no statement to
+    spare for asking first."""
+    try:
+        yield
+    except Exception as error:
+        driver_error = getattr(error, "orig", error)
+        if isinstance(driver_error, (UndefinedFunction, InvalidSchemaName)):
+            raise SchemaMismatch(None, NEEDED) from error
+        raise
 
 
 def _insertion(

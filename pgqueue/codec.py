@@ -71,13 +71,10 @@ class Codec:
         try:
             tree = _DECODER.decode(text)
             return self._tagging.decode(tree) if '"$' in text else tree
-        except (UndecodablePayload, MemoryError):
-            raise
-        except Exception as error:
-            # Whatever a damaged tag or a type's own constructor raises. Its message stays in the
-            # cause: an application's __str__ may raise as well.
-            reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
-            raise UndecodablePayload(f"stored JSON cannot be read: {reason}") from error
+        except (ValueError, TypeError) as error:
+            raise UndecodablePayload(f"stored text is not JSON: {error}") from error
+        except RecursionError as error:
+            raise UndecodablePayload("stored JSON is nested too deeply to be read") from error
 
     def _text_of(self, value: Any) -> str:
         try:

@@ -27,3 +27,5 @@ class JobEvent:
     """Equal for errors that are the same to a person."""
     reason: str | None
     """Why it is dead, if it is."""
+    trace_id: str | None
+    """What ``metadata={"trace_id": ...}`` said at the enqueue."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-Clock = TypeVar("Clock", datetime, time)
+_Clock = TypeVar("_Clock", datetime, time)
 
 
 class Refused(Exception):
@@ -29,8 +29,8 @@ def _store_clock(value: datetime | time) -> Any:
     return [value.isoformat(), None, value.fold] if value.fold else value.isoformat()
 
 
-def _clock_of(kind: type[Clock]) -> Callable[[Any], Clock]:
-    def read(stored: Any) -> Clock:
+def _clock_of(kind: type[_Clock]) -> Callable[[Any], _Clock]:
+    def read(stored: Any) -> _Clock:
         if isinstance(stored, str):
             return kind.fromisoformat(stored)
         text, zone, fold = stored

@@ -13,11 +13,13 @@ class Retry(Signal):
     *after*: seconds or a timedelta until then; ``None`` leaves it to the backoff.
     """
 
-    def __init__(
-        self, reason: str = "the handler asked to be tried again", *, after: Seconds | None = None
-    ) -> None:
+    def __init__(self, after: Seconds | None = None, reason: str = "") -> None:
         self.after = None if after is None else milliseconds(after, "after") / 1000
-        super().__init__(reason)
+        self.reason = reason
+        super().__init__(self.after, reason)
+
+    def __str__(self) -> str:
+        return self.reason or "the handler asked to be tried again"
 
 
 class Snooze(Signal):
@@ -25,7 +27,10 @@ class Snooze(Signal):
 
     def __init__(self, seconds: Seconds) -> None:
         self.delay = milliseconds(seconds, "seconds") / 1000
-        super().__init__(f"snoozed for {self.delay:g} s")
+        super().__init__(self.delay)
+
+    def __str__(self) -> str:
+        return f"snoozed for {self.delay:g} s"
 
 
 class Fail(Signal):

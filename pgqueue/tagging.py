@@ -39,6 +39,16 @@ class Tagging:
                 )
             if not issubclass(cls, Enum) and is_dataclass(cls):
                 self._fields[cls] = {field.name: field.init for field in fields(cls)}
+        self._unmakeable = {cls for cls in self._fields if not self._is_made_of_its_fields(cls)}
+
+    def _is_made_of_its_fields(self, cls: type) -> bool:
+        """False with a required InitVar or an ``__init__`` of its own that wants something else."""
+        given = {name: None for name, init in self._fields[cls].items() if init}
+        try:
+            inspect.signature(cls).bind(**given)
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def encode(self, value: Any, *, careful: bool = False) -> Any:
         """Return *value* as a tree of plain JSON types; raise :class:`Refused` if that is impossible.
@@ -89,7 +99,9 @@ class Tagging:
         encoded = {}
         for key, item in items.items():
             if type(key) is not str:
-                raise Refused(f"the key {_show(key)} is no text, and JSON wants text", "use str(key)")
+                raise Refused(
+                    f"the key {_show(key)} is no text, and JSON wants text", "use str(key)"
+                )
             try:
                 if plain is _CERTAIN:
                     _check_text(key)
@@ -116,21 +128,22 @@ class Tagging:
             return {"$enum": [kind.__qualname__, value.name]}
         if isinstance(value, Flag):
             return {"$enum": [kind.__qualname__, None, value.value]}
-        raise Refused(f"{value!r} is no member of {kind.__qualname__}", "use one of its members")
+        raise Refused(f"what is no member of {kind.__qualname__}", "use one of its members")
 
     def _encode_dataclass(
         self, value: Any, kind: type, depth: int, plain: frozenset[type]
     ) -> dict[str, Any]:
         self._check_known(kind)
-        known = self._fields[kind]
-        try:
-            inspect.signature(kind).bind(**{name: None for name, init in known.items() if init})
-            items = {name: getattr(value, name) for name in known}
-        except (TypeError, AttributeError) as error:
+        if kind in self._unmakeable:
             raise Refused(
-                f"a {kind.__qualname__} cannot be made of its fields ({error})",
-                "pass a plain value, such as an id",
-            ) from None
+                f"{kind.__qualname__}(...) wants more than its fields, or other things",
+                "give it the __init__ of a dataclass without InitVar, or pass its parts",
+            )
+        items = {}
+        for name in self._fields[kind]:
+            if not hasattr(value, name):
+                raise Refused(f"a {kind.__qualname__} whose field {name} is not set", "set it")
+            items[name] = getattr(value, name)
         return {"$dataclass": [kind.__qualname__, self._encode_items(items, depth, plain)]}
 
     def _check_known(self, kind: type) -> None:
@@ -141,7 +154,7 @@ class Tagging:
             )
 
     def decode(self, tree: Any) -> Any:
-        """Return the value that ``encode`` made *tree* of. Raises anything for a corrupt tree."""
+        """Return the value that ``encode`` made *tree* of; raise :class:`UndecodablePayload`."""
         if isinstance(tree, list):
             return [self.decode(item) for item in tree]
         if not isinstance(tree, dict):
@@ -153,26 +166,32 @@ class Tagging:
         return {key: self.decode(item) for key, item in tree.items()}
 
     def _decode_tag(self, tag: str, stored: Any) -> Any:
-        if tag == "$dict":
-            return {key: self.decode(item) for key, item in stored.items()}
-        if tag == "$enum":
-            return self._decode_enum(*stored)
-        if tag == "$dataclass":
-            return self._decode_dataclass(*stored)
-        if tag not in READERS:
-            raise UndecodablePayload(f"unknown tag {tag!r:.80} in stored JSON")
-        return READERS[tag](stored)
+        try:
+            if tag == "$dict":
+                return {key: self.decode(item) for key, item in stored.items()}
+            if tag == "$enum":
+                return self._decode_enum(*stored)
+            if tag == "$dataclass":
+                return self._decode_dataclass(*stored)
+            if tag in READERS:
+                return READERS[tag](stored)
+        except (UndecodablePayload, RecursionError, MemoryError):
+            raise
+        except Exception as error:
+            # Only its type: the message may hold the value, and an application's may raise.
+            raise UndecodablePayload(f"damaged {tag} in stored JSON: {_name(error)}") from error
+        raise UndecodablePayload(f"unknown tag {tag[:80]!a} in stored JSON")
 
     def _decode_enum(self, name: str, member: str | None, *flags: int) -> Enum:
         kind = self._types.get(name)
         if kind is None or not issubclass(kind, Enum):
             raise UndecodablePayload(_unknown("Enum", name))
-        if member is not None:
-            if member not in kind.__members__:
-                raise UndecodablePayload(f"{name} has no member {member!r:.80}, which is stored")
-            return kind[member]
-        (value,) = flags
-        return kind(value)
+        if member is None and issubclass(kind, Flag):
+            (value,) = flags
+            return kind(value)
+        if member not in kind.__members__:
+            raise UndecodablePayload(f"{name} has no member {member!r:.80}, and one is stored")
+        return kind[member]
 
     def _decode_dataclass(self, name: str, stored: dict[str, Any]) -> Any:
         kind = self._types.get(name)
@@ -187,7 +206,10 @@ class Tagging:
                 f"missing fields: {missing}; unknown fields: {unknown}"
             )
         items = {key: self.decode(item) for key, item in stored.items()}
-        made = kind(**{key: item for key, item in items.items() if known[key]})
+        try:
+            made = kind(**{key: item for key, item in items.items() if known[key]})
+        except Exception as error:
+            raise UndecodablePayload(f"{name} refuses its stored fields: {_name(error)}") from error
         # The value was complete when it was stored: what __post_init__ does to a field was done.
         for key, item in items.items():
             object.__setattr__(made, key, item)
@@ -210,7 +232,7 @@ def _check_text(text: str) -> None:
 
 def _show(key: object) -> str:
     """Numbers as they are, other keys by their type: a repr may be long, secret or broken."""
-    if isinstance(key, (bool, float)) or (isinstance(key, int) and abs(key) < 10**20):
+    if type(key) in (bool, float) or (type(key) is int and abs(key) < 10**20):
         return f"{key} ({type(key).__name__})"
     return f"of type {type(key).__name__}"
 
@@ -224,6 +246,10 @@ def _advice(kind: type) -> str:
     if issubclass(kind, (bytearray, memoryview)):
         return "use bytes(...)"
     return "pass a plain value, such as an id"
+
+
+def _name(error: Exception) -> str:
+    return type(error).__qualname__
 
 
 def _unknown(what: str, name: object) -> str:

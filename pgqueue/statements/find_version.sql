@@ -1,2 +1,2 @@
--- Is the schema installed?
-SELECT to_regclass('pgqueue.alembic_version') IS NOT NULL, to_regclass('pgqueue.jobs') IS NOT NULL
+-- Is the schema installed? Asked first, because read_version.sql cannot be parsed where it is not.
+SELECT to_regprocedure('pgqueue.revision()') IS NOT NULL

@@ -19,12 +19,10 @@ class Identity(NamedTuple):
 
 def require_schema() -> Operation[None]:
     """Raise :class:`SchemaMismatch` unless the schema is at least what this code needs."""
-    installed, present = (yield from query("find_version"))[0]
-    if not installed:
-        raise SchemaMismatch("a version that nothing records" if present else None, NEEDED)
-    rows = yield from query("read_version")
-    found = max((str(row[0]) for row in rows), default=None)
-    if found is None or found < NEEDED:
+    if not (yield from query("find_version"))[0][0]:
+        raise SchemaMismatch(None, NEEDED)
+    found = str((yield from query("read_version"))[0][0])
+    if found < NEEDED:
         raise SchemaMismatch(found, NEEDED)
 
 

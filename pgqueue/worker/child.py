@@ -161,11 +161,12 @@ def limit_memory(size: int) -> None:
 
 def _first(error: MemoryError) -> MemoryError:
     """Return the error that all the others, up to this one, were raised in the handling of."""
-    context: BaseException | None = error
-    while (context := context.__context__) is not None:
+    first, context = error, error.__context__
+    while context is not None:
         if isinstance(context, MemoryError):
-            error = context
-    return error
+            first = context
+        context = context.__context__
+    return first
 
 
 def _failed(error: BaseException) -> Failed:

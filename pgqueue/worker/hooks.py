@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from pgqueue.events import JobEvent
-from pgqueue.job import Reason
+from pgqueue.job import Job, Reason
 from pgqueue.outcome import Committed, Crashed, Died, Outcome, Retried, Snoozed, Succeeded
 from pgqueue.tasks import Tasks
 
@@ -83,7 +84,13 @@ class Reporter:
             error_type="Crashed" if isinstance(outcome, Crashed) else failure and failure.type,
             fingerprint=failure and failure.fingerprint,
             reason=reason,
+            trace_id=_trace_id(job),
         )
+
+
+def _trace_id(job: Job) -> str | None:
+    metadata = json.loads(job.metadata) if job.metadata else None
+    return metadata.get("trace_id") if isinstance(metadata, dict) else None
 
 
 def _log_failure(event: JobEvent) -> None:

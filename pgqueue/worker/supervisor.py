@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.health import serve_health
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.logs import configured
 from pgqueue.worker.maintenance import Maintenance
@@ -105,6 +106,8 @@ class Supervisor:
             asyncio.create_task(listener.run()),
             asyncio.create_task(Maintenance(session, self._settings).run()),
         ]
+        if self._settings.health_port is not None:
+            chores.append(asyncio.create_task(serve_health(self, self._settings.health_port)))
         if self._reload:
             chores.append(asyncio.create_task(self._watch_sources()))
         was_up: bool | None = None
@@ -120,6 +123,17 @@ class Supervisor:
         await asyncio.gather(*chores, return_exceptions=True)
         await session.close()
         return self._exit
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether any member runs."""
+        return any(member.process.poll() is None for member in self._members)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all members run, and none was told to stop."""
+        running = [member for member in self._members if member.process.poll() is None]
+        return len(running) == self._processes and not self._stops
 
     def _stop(self) -> None:
         self._stops += 1

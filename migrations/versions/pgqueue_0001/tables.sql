@@ -9,6 +9,12 @@ BEGIN
 END
 $$;
 
+-- The revision of this schema, for workers and clients: true whoever ran the migrations, `pgqueue
+-- migrate` or an application's own Alembic. Each revision that adds something replaces it.
+CREATE FUNCTION pgqueue.revision() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 'pgqueue_0001';
+
 -- Everything that may still run. Small and hot: a finished row leaves it in the finishing
 -- transaction. Each index is one that a claim, the stager, the rescuer or a person needs; one more
 -- would be paid for by every job. No index predicate follows from what a finish says

@@ -1,0 +1,1 @@
+"""Applications that use pgqueue, to read and to run."""

@@ -1,0 +1,1 @@
+"""A census of Python's standard library: a job counts a module. Begin reading with models.py."""
