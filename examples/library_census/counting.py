@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Old code has odd escapes and comparisons; whoever only counts need not hear of it.
+# Old code has odd escapes; whoever only counts need not hear of them.
 warnings.filterwarnings("ignore", category=SyntaxWarning)
-warnings.filterwarnings("ignore", category=DeprecationWarning, module="<unknown>")
 
 
 @dataclass(frozen=True, slots=True)
