@@ -5,9 +5,11 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from pgqueue.decoder import Decoder
+from pgqueue.encoder import Encoder
 from pgqueue.errors import InvalidPayload, LargePayload, UndecodablePayload
+from pgqueue.named_types import NamedTypes
 from pgqueue.scalars import Refused
-from pgqueue.tagging import Tagging
 
 LIMIT = 1024 * 1024
 """Bytes of UTF-8 that a payload may have."""
@@ -15,7 +17,7 @@ WARN_FROM = 64 * 1024
 
 # Made once: json.dumps makes a new encoder for every call that is not default. What is circular was
 # refused as too deep.
-_ENCODER = json.JSONEncoder(
+_TO_JSON = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 )
 
@@ -24,7 +26,7 @@ def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_FROM_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class Codec:
@@ -35,7 +37,9 @@ class Codec:
     """
 
     def __init__(self, types: Iterable[type] = ()) -> None:
-        self._tagging = Tagging(types)
+        named = NamedTypes(types)
+        self._encoder = Encoder(named)
+        self._decoder = Decoder(named)
 
     def dumps(self, value: Any, *, what: str, limit: int = LIMIT) -> str:
         """Return *value* as JSON text. *what* begins the path in errors, such as ``"args"``.
@@ -69,8 +73,8 @@ class Codec:
     def loads(self, text: str) -> Any:
         """Return the value that ``dumps`` made *text* of; raise :class:`UndecodablePayload`."""
         try:
-            tree = _DECODER.decode(text)
-            return self._tagging.decode(tree) if '"$' in text else tree
+            tree = _FROM_JSON.decode(text)
+            return self._decoder.decode(tree) if '"$' in text else tree
         except (ValueError, TypeError) as error:
             raise UndecodablePayload(f"stored text is not JSON: {error}") from error
         except RecursionError as error:
@@ -78,19 +82,21 @@ class Codec:
 
     def _text_of(self, value: Any) -> str:
         try:
-            text = _ENCODER.encode(self._tagging.encode(value))
+            text = _TO_JSON.encode(self._encoder.encode(value))
             if "\\u0000" not in text and (text.isascii() or text.encode()):
                 return text
         except ValueError:
             pass
         # Text with a NUL or a lone surrogate, and the careful pass says where; or only an int that
         # is too long for Python to print, or harmless text that shows the six characters \u0000.
-        return _ENCODER.encode(self._tagging.encode(value, careful=True))
+        return _TO_JSON.encode(self._encoder.encode(value, careful=True))
 
 
 def sanitise(text: str, limit: int) -> str:
-    """Return *text* fit for a text column of at most *limit* bytes: without NUL and lone surrogates,
-    its middle cut out if it is too long. Never raises."""
+    """Return *text* fit for a text column: without NUL and lone surrogates.
+
+    Its middle is cut out if it has more than *limit* bytes. Never raises.
+    """
     # A character has at least a byte; cutting first keeps a message of a gigabyte cheap.
     text = _cut(text, limit + 16)
     data = text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace")

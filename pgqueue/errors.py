@@ -69,11 +69,11 @@ class IdempotencyConflict(PgqueueError):
 
 
 class UnsupportedConnection(PgqueueError):
-    """enqueue was given something it cannot run a statement on."""
+    """A job cannot be enqueued or finished on what was given."""
 
     def __init__(self, given: object, advice: str) -> None:
         kind = type(given)
-        super().__init__(f"cannot enqueue on a {kind.__module__}.{kind.__qualname__}: {advice}")
+        super().__init__(f"cannot use a {kind.__module__}.{kind.__qualname__}: {advice}")
 
 
 class SchemaMismatch(PgqueueError):

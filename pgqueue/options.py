@@ -86,9 +86,10 @@ def check(job: NewJob) -> NewJob:
     not."""
     if job[2:] == NOTHING_SAID:
         return job
-    _check_text("queue", job.queue, 100)
-    _check_text("key", job.key, 500)
-    _check_text("actor", job.actor, 500)
+    check_text("queue", job.queue, 100)
+    check_text("key", job.key, 500)
+    check_text("actor", job.actor, 500)
+    check_text("on_dead_task", job.on_dead_task or None, 200)
     _check_number("priority", job.priority, 0, 32767)
     _check_number("max_attempts", job.max_attempts, 1, 1000)
     _check_number("max_crashes", job.max_crashes, 1, 1000)
@@ -121,11 +122,20 @@ def milliseconds(duration: object, name: str) -> int:
     return math.ceil(duration * 1000)
 
 
-def _check_text(name: str, value: str | None, longest: int) -> None:
+def check_text(name: str, value: str | None, longest: int) -> None:
+    """Raise InvalidOption unless *value* is None or text that can be stored, not empty and not
+    longer than so many characters."""
     if value is None:
         return
-    if not isinstance(value, str) or not 1 <= len(value) <= longest or "\0" in value:
+    if not isinstance(value, str) or not 1 <= len(value) <= longest or not _is_storable(value):
         raise InvalidOption(name, f"must be text of 1 to {longest} characters, not {value!r:.80}")
+
+
+def _is_storable(text: str) -> bool:
+    """Whether a text column can hold it: no NUL, no lone surrogate."""
+    return "\0" not in text and (
+        text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    )
 
 
 def _check_number(name: str, value: int | None, least: int, most: int) -> None:

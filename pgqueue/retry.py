@@ -1,8 +1,6 @@
-"""Whether a failed job is tried again, and when. Pure: the answer depends on the arguments
-alone."""
+"""Whether a failed job is tried again, and when. Knows no clock and no database."""
 
 import logging
-import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from pgqueue.signals import Retry
 
 log = logging.getLogger("pgqueue.retry")
 
-NETWORK_ERRORS = (ConnectionError, TimeoutError, socket.gaierror)
+NETWORK_ERRORS: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, socket.gaierror)
 """What a flaky network raises, for ``retry_on={error: Until(10) for error in NETWORK_ERRORS}``."""
 
 
@@ -27,18 +25,18 @@ class Until:
     attempts: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.attempts, bool) or not 1 <= self.attempts <= 1000:
+        if type(self.attempts) is not int or not 1 <= self.attempts <= 1000:
             raise InvalidOption("Until", f"takes 1 to 1000 attempts, not {self.attempts!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class After:
     """Try again after this long instead of the backoff's delay, within ``max_attempts``."""
 
-    delay: Seconds
+    delay: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "delay", milliseconds(self.delay, "After") / 1000)
+    def __init__(self, delay: Seconds) -> None:
+        object.__setattr__(self, "delay", milliseconds(delay, "After") / 1000)
 
 
 Verdict = bool | None | Until | After
@@ -70,6 +68,19 @@ class Policy:
     retry_on: Mapping[type[BaseException], Verdict] = field(default_factory=dict)
     retry_if: Callable[[BaseException, int], Verdict] | None = None
 
+    def __post_init__(self) -> None:
+        if not callable(self.backoff):
+            raise InvalidOption(
+                "backoff", f"must be callable, not {self.backoff!r}; try Fixed(...)"
+            )
+        if self.retry_if is not None and not callable(self.retry_if):
+            raise InvalidOption("retry_if", f"must be callable, not {self.retry_if!r}")
+        for kind, verdict in self.retry_on.items():
+            if not isinstance(kind, type) or not issubclass(kind, BaseException):
+                raise InvalidOption("retry_on", f"{kind!r} is no exception class")
+            if not _is_verdict(verdict):
+                raise InvalidOption("retry_on", f"{verdict!r} for {kind.__name__} is no verdict")
+
     def decide(self, error: BaseException, *, failures: int, max_attempts: int) -> Again | GiveUp:
         """Return what becomes of a job that failed with *error* after *failures* earlier
         failures."""
@@ -81,7 +92,6 @@ class Policy:
         if made >= limit:
             return GiveUp(Reason.ATTEMPTS_EXHAUSTED)
         if isinstance(verdict, After):
-            assert isinstance(verdict.delay, float)
             return Again(verdict.delay)
         return Again(self._delay(made))
 
@@ -89,14 +99,16 @@ class Policy:
         if isinstance(error, Retry):
             return None if error.after is None else After(error.after)
         verdict = self._rule(error)
-        if verdict is None and self.retry_if is not None:
-            try:
-                verdict = self.retry_if(error, made)
-            except Exception:
-                log.exception("retry_if failed; the defaults decide")
-        if verdict is None or isinstance(verdict, (bool, Until, After)):
+        if verdict is not None or self.retry_if is None:
             return verdict
-        log.error("retry_if answered %r, which is no verdict; the defaults decide", verdict)
+        try:
+            verdict = self.retry_if(error, made)
+        except Exception:
+            log.exception("retry_if failed; the defaults decide")
+            return None
+        if _is_verdict(verdict):
+            return verdict
+        log.error("retry_if answered a %s, which is no verdict; the defaults decide", type(verdict))
         return None
 
     def _rule(self, error: BaseException) -> Verdict:
@@ -108,17 +120,20 @@ class Policy:
 
     def _delay(self, made: int) -> float:
         try:
-            delay = float(self.backoff(made))
-            if math.isfinite(delay) and delay >= 0:
-                return delay
-            log.error("backoff answered %r seconds; the default decides", delay)
+            # Refuses what is no number of seconds, and what Postgres could not add to a time: one
+            # such delay would make the whole batch of outcomes fail that it is written with.
+            return milliseconds(self.backoff(made), "backoff") / 1000
         except Exception:
             log.exception("backoff failed; the default decides")
         return Exponential()(made)
 
 
+def _is_verdict(answer: object) -> bool:
+    return answer is None or isinstance(answer, (bool, Until, After))
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it was raised from, without end only if there is one."""
+    """Yield *error*, then what it was raised from, and so on; each once, even in a ring."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

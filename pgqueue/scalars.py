@@ -1,8 +1,8 @@
-"""Values that JSON has no word for, such as dates: each as one tag and the plain value it stores."""
+"""Values that JSON has no word for, such as dates: each a tag and the plain value under it."""
 
 import base64
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -24,8 +24,13 @@ def _store_clock(value: datetime | time) -> Any:
     zone = value.tzinfo
     if isinstance(zone, ZoneInfo) and zone.key:
         return [value.replace(tzinfo=None).isoformat(), zone.key, value.fold]
-    if zone is not None and value.utcoffset() is None:
-        raise Refused(f"a time zone without an offset, {type(zone).__name__}", "use a ZoneInfo")
+    if zone is not None:
+        offset = value.utcoffset()
+        if offset is None:
+            raise Refused(f"a time zone without an offset, {type(zone).__name__}", "use a ZoneInfo")
+        if offset.microseconds:
+            # fromisoformat reads an offset of less than a second as none.
+            return [value.replace(tzinfo=None).isoformat(), _store_timedelta(offset), value.fold]
     return [value.isoformat(), None, value.fold] if value.fold else value.isoformat()
 
 
@@ -35,9 +40,15 @@ def _clock_of(kind: type[_Clock]) -> Callable[[Any], _Clock]:
             return kind.fromisoformat(stored)
         text, zone, fold = stored
         value = kind.fromisoformat(text).replace(fold=fold)
+        if isinstance(zone, list):
+            return value.replace(tzinfo=timezone(_read_timedelta(zone)))
         return value if zone is None else value.replace(tzinfo=ZoneInfo(zone))
 
     return read
+
+
+def _store_timedelta(value: timedelta) -> list[int]:
+    return [value.days, value.seconds, value.microseconds]
 
 
 def _read_timedelta(stored: Any) -> timedelta:
@@ -55,7 +66,7 @@ TAGS: dict[type, tuple[str, Callable[[Any], Any]]] = {
     datetime: ("$datetime", _store_clock),
     date: ("$date", date.isoformat),
     time: ("$time", _store_clock),
-    timedelta: ("$timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
+    timedelta: ("$timedelta", _store_timedelta),
     Decimal: ("$decimal", str),
     UUID: ("$uuid", str),
     bytes: ("$bytes", lambda value: base64.b64encode(value).decode("ascii")),

@@ -91,6 +91,7 @@ def _types_in(hint: Any, seen: set[type]) -> Iterator[type]:
     """Walk a type expression: ``list[Item] | None``, dataclass fields and so on."""
     for argument in typing.get_args(hint):
         yield from _types_in(argument, seen)
+    hint = typing.get_origin(hint) or hint
     if not isinstance(hint, type) or hint in seen:
         return
     if issubclass(hint, Enum):

@@ -9,7 +9,7 @@ from pgqueue.backoff import Backoff, Exponential
 from pgqueue.codec import Codec
 from pgqueue.context import Context
 from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
-from pgqueue.options import UNSET, NewJob, Seconds, Unset, check
+from pgqueue.options import UNSET, NewJob, Seconds, Unset, check, check_text
 from pgqueue.retry import Policy, Verdict
 from pgqueue.signature import Signature
 
@@ -151,8 +151,11 @@ class Tasks:
                 on_dead_task=on_dead_task,
             )
         )
-        if not isinstance(name, str) or not 1 <= len(name) <= 200:
-            raise InvalidOption("name", f"a task's name has 1 to 200 characters, not {name!r:.80}")
+        if isinstance(aliases, str):
+            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
+        aliases = tuple(aliases)
+        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
+            check_text(option, text, 200)
         policy = Policy(
             backoff=backoff or Exponential(), retry_on=retry_on or {}, retry_if=retry_if
         )

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,6 +54,16 @@ def fail(message: str) -> None:
 @tasks.task("abort", executor="process")
 def abort() -> None:
     os.abort()
+
+
+@tasks.task("segfault", executor="process")
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+@tasks.task("kill", executor="process")
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @tasks.task("exit", executor="process")
@@ -174,9 +185,17 @@ def allocate() -> int:
 @tasks.task("hoard", executor="process")
 def hoard() -> int:
     """Run out of memory in small pieces, so that nothing at all is left."""
-    hoarded = []
+    hoarded: list[list[int]] = []
     while True:
         hoarded.append([len(hoarded)] * 16)
+
+
+@tasks.task("murmur", executor="process")
+def murmur() -> None:
+    """Log from a thread that belongs to no job."""
+    thread = threading.Thread(target=log.info, args=("murmured",))
+    contextvars.Context().run(thread.start)
+    thread.join()
 
 
 @tasks.task("talk", executor="process")

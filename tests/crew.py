@@ -75,7 +75,12 @@ async def hire(**options: Any) -> AsyncIterator[Crew]:
     level = root.level
     root.addHandler(ear)
     root.setLevel(logging.INFO)
-    defaults = {"path": "tests.child_tasks:tasks", "size": 1, "max_jobs": 100, "memory_mb": None}
+    defaults: dict[str, Any] = {
+        "path": "tests.child_tasks:tasks",
+        "size": 1,
+        "max_jobs": 100,
+        "memory_mb": None,
+    }
     children = Children(**defaults | options)
     try:
         yield Crew(children, ear)
@@ -143,5 +148,5 @@ async def vanishes(pid: int) -> bool:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  processes set no event when they die
+        while not condition():
             await asyncio.sleep(0.01)

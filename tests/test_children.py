@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pgqueue.context import Stop, Why
+from pgqueue.context import Context, Stop, Why, enter
 from pgqueue.errors import LargePayload
 from pgqueue.outcome import Cancelled, Crashed, Died, Lost, Released, Retried, Succeeded
 from tests.child_tasks import Visit, tasks
@@ -58,7 +58,12 @@ async def test_a_child_is_kept_for_the_next_job() -> None:
 
 @pytest.mark.parametrize(
     ("task", "arguments", "death"),
-    [("abort", {}, "signal SIGABRT"), ("exit", {"status": 3}, "exit status 3")],
+    [
+        ("abort", {}, "signal SIGABRT"),
+        ("segfault", {}, "signal SIGSEGV"),
+        ("kill", {}, "signal SIGKILL, for want of memory perhaps"),
+        ("exit", {"status": 3}, "exit status 3"),
+    ],
 )
 @played
 async def test_a_crash_is_charged_to_its_job_and_the_next_runs_in_a_new_child(
@@ -209,6 +214,8 @@ async def test_out_of_memory_is_a_failure_of_the_job_and_costs_the_child(task: s
         outcome = await crew.run(make(task))
         assert isinstance(outcome, Retried), outcome
         assert outcome.failure.type == "MemoryError"
+        # Which of its lines could still be had is luck, but there is room to write them down.
+        assert (outcome.failure.traceback or "").rstrip().endswith("MemoryError")
         assert await crew.value("pid") != first
 
 
@@ -237,6 +244,16 @@ async def test_logs_join_the_parents_with_the_fields_of_their_job(
     out, _ = capfd.readouterr()
     assert "printed\n" in out
     assert out.count("once, please") <= 1  # the parent's, if that is captured here
+
+
+@played
+async def test_what_belongs_to_no_job_is_not_logged_for_the_one_its_child_was_started_for() -> None:
+    enter(Context(make("pid", id=5)))
+    async with hire() as crew:
+        await crew.value("murmur", id=5)
+
+    (record,) = crew.records
+    assert "job_id" not in vars(record)
 
 
 @played

@@ -57,8 +57,8 @@ async def test_an_import_that_fails_is_one_clear_error_and_loses_no_job(plant: P
         # The next try waits, so that a worker does not spin; it can be told to stop.
         stop = Stop()
         waiting = asyncio.create_task(crew.run(make("pid"), stop))
-        await asyncio.sleep(0.1)
-        assert not waiting.done()
+        done, _ = await asyncio.wait({waiting}, timeout=0.1)
+        assert not done
         stop.request(Why.SHUTDOWN)
         assert isinstance(await waiting, Released)
 

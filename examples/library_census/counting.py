@@ -5,9 +5,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 # Old code has odd escapes; whoever only counts need not hear of them.
 warnings.filterwarnings("ignore", category=SyntaxWarning)
+
+# Before Python 3.13 ast.parse() fails now and then when two threads are in it (gh-106905).
+_one_at_a_time = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,11 @@ class Figures:
 
 
 def count(path: Path) -> Figures:
-    """Parse the file at *path* and count. Raises SyntaxError, and the like, if it does not parse."""
+    """Parse the file at *path* and count. Raises SyntaxError, and others, if it does not parse."""
     source = path.read_bytes()
-    kinds = [type(statement) for statement in _statements(ast.parse(source))]
+    with _one_at_a_time:
+        tree = ast.parse(source)
+    kinds = [type(statement) for statement in _statements(tree)]
     return Figures(
         lines=len(source.splitlines()),
         functions=kinds.count(ast.FunctionDef) + kinds.count(ast.AsyncFunctionDef),

@@ -1,9 +1,9 @@
 """What the demo asks the database: how far, what died, how fast."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from examples.library_census.counting import Figures
@@ -21,15 +21,12 @@ class Jobs(NamedTuple):
 
     @property
     def over(self) -> int:
+        """How many no worker has to do with any more."""
         return self.dead + self.succeeded + self.discarded
 
-
-class Latency(NamedTuple):
-    """Percentiles, in seconds."""
-
-    p50: float
-    p95: float
-    p99: float
+    @property
+    def are_over(self) -> bool:
+        return not self.waiting and not self.running
 
 
 def jobs(session: Session) -> Jobs:
@@ -45,19 +42,38 @@ def jobs(session: Session) -> Jobs:
     )
 
 
-def dead_letter(session: Session) -> Sequence[Row[Any]]:
-    """Jobs in the dead letter, grouped by what is the same error to a person."""
-    return session.execute(
+class DeadJobs(NamedTuple):
+    """Jobs in the dead letter that failed with what is the same error to a person."""
+
+    jobs: int
+    tries: int
+    error_type: str
+    error: str
+    paths: list[str]
+
+
+class Run(NamedTuple):
+    """How a job ran: its state, its error, and the seconds from when it was due to its start."""
+
+    state: str
+    error: str | None
+    wait: float
+
+
+def dead_letter(session: Session) -> list[DeadJobs]:
+    """The dead letter, the most frequent error first."""
+    rows = session.execute(
         text("""
-            SELECT count(*) AS jobs, min(failures) AS tries, min(error_type) AS error_type,
-                min(error) AS error, array_agg(modules.path ORDER BY modules.path) AS paths
-            FROM pgqueue.all_jobs
-            JOIN modules ON modules.id = (args ->> 'module_id')::int
-            WHERE state = 'dead'
-            GROUP BY fingerprint
-            ORDER BY jobs DESC, error
+            SELECT count(*), min(job.failures), min(job.error_type), min(job.error),
+                array_agg(modules.path ORDER BY modules.path)
+            FROM pgqueue.all_jobs AS job
+            JOIN modules ON modules.id = (job.args ->> 'module_id')::int
+            WHERE job.state = 'dead'
+            GROUP BY job.fingerprint
+            ORDER BY count(*) DESC, min(job.error)
         """)
-    ).all()
+    )
+    return [DeadJobs(*row) for row in rows]
 
 
 def throughput(session: Session) -> float:
@@ -73,8 +89,11 @@ def throughput(session: Session) -> float:
     )
 
 
-def latencies(session: Session) -> tuple[Latency, Latency]:
-    """How long the jobs that succeeded at once waited for their start, and how long they ran."""
+def latencies(session: Session) -> tuple[list[float], list[float]]:
+    """The 50th, 95th and 99th percentile in seconds: from enqueue to start, and from start to end.
+
+    Of the jobs that succeeded at once.
+    """
     wait, run = session.execute(
         text("""
             SELECT
@@ -86,11 +105,25 @@ def latencies(session: Session) -> tuple[Latency, Latency]:
             WHERE state = 'succeeded' AND attempt = 1
         """)
     ).one()
-    return Latency(*wait), Latency(*run)
+    return wait, run
+
+
+def last_run(session: Session, path: Path) -> Run:
+    """How the job of the module at *path* ran when it last did."""
+    row = session.execute(
+        text("""
+            SELECT job.state, job.error, extract(epoch FROM job.started_at - job.run_at)::float
+            FROM pgqueue.all_jobs AS job
+            JOIN modules ON modules.id = (job.args ->> 'module_id')::int
+            WHERE modules.path = :path
+        """),
+        {"path": str(path)},
+    ).one()
+    return Run(*row)
 
 
 def failed_attempts(session: Session, outcome: str) -> int:
-    """How many attempts did not succeed and came to *outcome*: failed, crashed, ..."""
+    """How many attempts did not succeed and came to *outcome*: failed, lost, ..."""
     query = text("SELECT count(*) FROM pgqueue.attempts WHERE outcome = :outcome")
     return int(session.scalar(query, {"outcome": outcome}) or 0)
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+WIDTH = 96
 BAR = 24
-LIVELY = 5.0
-"""Seconds: the speed in the progress line is that of the last few."""
+REDRAW = 0.1  # seconds
+LIVELY = 4.0  # seconds; the speed in a progress line is that of so long
 
 
 def say(text: str = "") -> None:
@@ -37,27 +38,26 @@ class Progress:
         self._unit = unit
         self._live = is_terminal()
         self._seen: list[tuple[float, int]] = []
-        self._next = 0.1
+        self._printed_at = float("-inf")
+        self._next_tenth = 1
 
     def show(self, done: int, note: str = "") -> None:
         """Say that *done* of the total are done."""
         now = time.monotonic()
+        finished = done == self._total
+        if self._live and now < self._printed_at + REDRAW and not finished:
+            return
+        self._printed_at = now
         self._seen = [(at, n) for at, n in self._seen if at > now - LIVELY] + [(now, done)]
         if self._live:
-            print(f"\r{self._line(done, note)}\x1b[K", end="", flush=True)
-        elif done >= self._next * self._total:
-            self._next = done * 10 // self._total / 10 + 0.1
+            print(f"\r{self._line(done, note)}\x1b[K", end="\n" if finished else "", flush=True)
+        elif done * 10 >= self._next_tenth * self._total:
+            self._next_tenth = done * 10 // self._total + 1
             say(self._line(done, note))
 
     def interrupt(self, text: str) -> None:
         """Print a line of its own; the progress goes on below it."""
         say(f"\r{text}\x1b[K" if self._live else text)
-
-    def end(self, done: int) -> None:
-        """Leave the last state on the screen."""
-        if self._live:
-            self.show(done)
-            say()
 
     def _line(self, done: int, note: str) -> str:
         filled = BAR * done // self._total
@@ -84,6 +84,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows: the first column to the left, the others to the right."""
     for row in [head, *rows]:
         say(f"  {row[0]:<24}" + "".join(f"{cell:>10}" for cell in row[1:]))
+
+
+def cut(text: str) -> str:
+    """The text, or its beginning if it is too long for a line."""
+    return text if len(text) <= WIDTH else text[: WIDTH - 4] + " ..."
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,5 @@
 """Worker processes for as long as the demo lasts."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,16 +9,21 @@ from pathlib import Path
 COMMAND = ("worker", "examples.library_census.tasks:tasks", "-q", "census=2", "--processes", "2")
 ROOT = Path(__file__).parents[2]
 STOPS_WITHIN = 20.0  # seconds
+SHORT_LEASE = "3s"
 
 
 @contextmanager
-def workers(dsn: str, log: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``pgqueue worker`` with two processes below it; its log goes into a file."""
+def workers(log: Path, *, pull_the_plug: bool) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``pgqueue worker``, with two processes below it, on the database in PGQUEUE_DSN.
+
+    It logs into the file *log*. To *pull_the_plug* its leases are short, so that jobs of a killed
+    process are soon taken over.
+    """
+    options = ["--lease", SHORT_LEASE] if pull_the_plug else []
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "pgqueue.cli", *COMMAND, *options],
+            [sys.executable, "-m", "pgqueue.cli", *COMMAND, "--log-level", "warning", *options],
             cwd=ROOT,
-            env={**os.environ, "PGQUEUE_DSN": dsn},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -40,7 +44,7 @@ def workers(dsn: str, log: Path, *options: str) -> Iterator[subprocess.Popen[byt
 
 
 def _guard(worker: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-    """A shell that stops the worker when this process is killed: our end of its pipe closes then."""
+    """A shell that stops the worker when we are gone, for then our end of its pipe is closed."""
     return subprocess.Popen(
         ["/bin/sh", "-c", 'read _; kill "$0"', str(worker.pid)],
         stdin=subprocess.PIPE,
@@ -48,3 +52,8 @@ def _guard(worker: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def last_lines(log: Path) -> str:
+    """The end of what the worker logged."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])

@@ -3,6 +3,8 @@
 All of it is in this file: no command catches errors to word them itself.
 """
 
+import traceback
+
 import click
 import psycopg
 from psycopg import errors
@@ -85,7 +87,7 @@ _SETUP_CLASSES = ("08", "25", "28", "3D", "53", "57", "58")
 def of_pgqueue(error: PgqueueError) -> click.ClickException:
     """Our own errors are such sentences already."""
     kinds = (kind for cause, kind in _OF_PGQUEUE.items() if isinstance(error, cause))
-    return next(kinds, Refused)(str(error))
+    return next(kinds, Refused)(f"{error}{_place(error)}")
 
 
 def of_postgres(error: psycopg.Error, where: str) -> click.ClickException:
@@ -115,6 +117,13 @@ def of_system(error: OSError) -> click.ClickException:
     """Word an error of the operating system: a file, a directory, a full disk."""
     subject = f"{error.filename}: " if error.filename else ""
     return Unready(f"{subject}{error.strerror or error}")
+
+
+def _place(error: PgqueueError) -> str:
+    """Where in the application's own code an import failed; the sentence itself says what did."""
+    cause = error.__cause__ if isinstance(error, TasksNotFound) else None
+    frames = traceback.extract_tb(cause.__traceback__) if cause else []
+    return f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 def _of_connection(error: psycopg.Error, where: str) -> click.ClickException:

@@ -46,6 +46,7 @@ class Program(click.Group):
 
 
 @click.group(
+    name="pgqueue",
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""

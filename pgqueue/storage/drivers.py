@@ -25,6 +25,27 @@ _ACCEPTED_ASYNC = (
     "give a psycopg AsyncConnection, or a SQLAlchemy AsyncConnection or AsyncSession on the "
     "psycopg driver; with any other driver call the SQL function pgqueue.enqueue()"
 )
+_FAILED = "its transaction has failed; roll back (to a savepoint, at least) and try again"
+
+Classes = tuple[tuple[str, str], ...]
+"""Classes by module and name: of libraries that the application may not even have."""
+
+_SESSIONS: Classes = (("sqlalchemy.orm", "Session"), ("sqlalchemy.orm", "scoped_session"))
+_SYNC: Classes = (("sqlalchemy", "Connection"), *_SESSIONS)
+_ASYNC: Classes = (
+    ("sqlalchemy.ext.asyncio", "AsyncConnection"),
+    ("sqlalchemy.ext.asyncio", "AsyncSession"),
+    ("sqlalchemy.ext.asyncio", "async_scoped_session"),
+)
+_SCOPED: Classes = (_SESSIONS[1], _ASYNC[2])
+_SOURCES: Classes = (
+    ("sqlalchemy", "Engine"),
+    ("sqlalchemy.orm", "sessionmaker"),
+    ("sqlalchemy.ext.asyncio", "AsyncEngine"),
+    ("sqlalchemy.ext.asyncio", "async_sessionmaker"),
+    ("psycopg_pool", "ConnectionPool"),
+    ("psycopg_pool", "AsyncConnectionPool"),
+)
 
 
 def run(connection: Any, operation: Operation[T], bind_arguments: Any = None) -> T:
@@ -49,18 +70,16 @@ async def run_async(connection: Any, operation: Operation[T], bind_arguments: An
     if isinstance(connection, AsyncConnection):
         _require_usable(connection, connection)
         return await _drive_async(connection, operation)
-    asyncio_ext = sys.modules.get("sqlalchemy.ext.asyncio")
-    if asyncio_ext is not None and isinstance(
-        connection, (asyncio_ext.AsyncConnection, asyncio_ext.AsyncSession)
-    ):
-        result: T = await connection.run_sync(run, operation, bind_arguments)
+    if _is_any(connection, _ASYNC):
+        result: T = await _unscoped(connection).run_sync(run, operation, bind_arguments)
         return result
     raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
 
 
 def is_two_phase(connection: Any) -> bool:
     """Whether a session will PREPARE its transaction, which Postgres refuses after a NOTIFY."""
-    return bool(getattr(getattr(connection, "sync_session", connection), "twophase", False))
+    session = _unscoped(connection)
+    return bool(getattr(getattr(session, "sync_session", session), "twophase", False))
 
 
 def is_autocommit(connection: Any) -> bool:
@@ -134,9 +153,11 @@ def _sqlalchemy_connection(given: Any, bind_arguments: Any) -> Any:
     sqlalchemy = sys.modules.get("sqlalchemy")
     if sqlalchemy is None:
         return None
-    orm = sys.modules.get("sqlalchemy.orm")
-    if orm is not None and isinstance(given, (orm.Session, orm.scoped_session)):
-        given = given.connection(bind_arguments=bind_arguments)
+    if _is_any(given, _SESSIONS):
+        try:
+            given = given.connection(bind_arguments=bind_arguments)
+        except sqlalchemy.exc.PendingRollbackError as error:
+            raise UnsupportedConnection(given, _FAILED) from error
     if not isinstance(given, sqlalchemy.Connection):
         return None
     if (given.dialect.name, given.dialect.driver) not in (
@@ -159,21 +180,32 @@ def _require_usable(given: Any, driver: Any) -> None:
     if driver is None or driver.closed:
         raise UnsupportedConnection(given, "it is closed; open a new one")
     if driver.info.transaction_status == TransactionStatus.INERROR:
-        raise UnsupportedConnection(
-            given, "its transaction has failed; roll back (to a savepoint, at least) and try again"
-        )
+        raise UnsupportedConnection(given, _FAILED)
 
 
 def _advice(given: Any, function: str, accepted: str) -> str:
-    kind = type(given).__qualname__
-    if kind in ("Engine", "AsyncEngine", "ConnectionPool", "AsyncConnectionPool", "sessionmaker"):
+    if _is_any(given, _SOURCES):
         return (
             "a job belongs into a transaction, and this has none; take a connection or a session "
             "from it and give that"
         )
-    is_async = kind.startswith("Async") or kind == "async_scoped_session"
-    if is_async and function == "run":
+    if function == "run" and (isinstance(given, AsyncConnection) or _is_any(given, _ASYNC)):
         return "it is asynchronous; use the function whose name ends in _async"
-    if function == "run_async" and kind in ("Connection", "Session", "scoped_session"):
+    if function == "run_async" and (isinstance(given, Connection) or _is_any(given, _SYNC)):
         return "it is synchronous; use the function whose name does not end in _async"
     return accepted
+
+
+def _unscoped(given: Any) -> Any:
+    """The session of this thread or task, behind a scoped_session."""
+    return given() if _is_any(given, _SCOPED) else given
+
+
+def _is_any(given: Any, classes: Classes) -> bool:
+    """Whether *given* is of one of these classes. What nobody imported, nothing is an instance
+    of."""
+    return any(
+        isinstance(given, getattr(sys.modules[module], name))
+        for module, name in classes
+        if module in sys.modules
+    )

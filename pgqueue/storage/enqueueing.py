@@ -1,6 +1,7 @@
 """Enqueue: new jobs become rows, in one statement."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -8,6 +9,8 @@ from typing import Any, NamedTuple
 from pgqueue.errors import IdempotencyConflict, InvalidOption
 from pgqueue.options import NewJob, Seconds, Unset, check, milliseconds
 from pgqueue.storage.operation import Operation, query
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Enqueued(NamedTuple):
@@ -86,6 +89,10 @@ def _metadata(job: NewJob) -> str | None:
     if job.metadata is None:
         return None
     try:
-        return json.dumps(dict(job.metadata), allow_nan=False, ensure_ascii=False)
+        text = json.dumps(dict(job.metadata), allow_nan=False, ensure_ascii=False)
+        text.encode()
     except (TypeError, ValueError) as error:
         raise InvalidOption("metadata", f"must be plain JSON values: {error}") from None
+    if _NUL.search(text):
+        raise InvalidOption("metadata", "must not contain NUL: no query could look into it")
+    return text

@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import ctypes
 import faulthandler
+import functools
 import logging
 import mmap
 import os
@@ -18,6 +19,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from pgqueue.context import Context, Stop
@@ -36,7 +38,6 @@ from pgqueue.worker.channel import (
     Ready,
     Run,
 )
-from pgqueue.worker.clock import boottime
 from pgqueue.worker.loading import load_tasks
 
 _PR_SET_PDEATHSIG = 1
@@ -50,7 +51,7 @@ def main(descriptor: int) -> None:
     """Serve the parent at the other end of this socket until it says Exit, or is gone."""
     die_with_parent()
     outlive_signals()
-    with contextlib.suppress(AttributeError, OSError, ValueError):
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # no stderr
         faulthandler.enable()
     os.set_inheritable(descriptor, False)
     channel = Channel(socket.socket(fileno=descriptor))
@@ -95,6 +96,8 @@ def prepare(hello: Hello, channel: Channel) -> Tasks:
     if hello.memory_mb is not None:
         limit_memory(hello.memory_mb * 1024 * 1024)
     tasks = load_tasks(hello.path)
+    for task in tasks:
+        task.function = lighten(task.function)
     forwarding.take_over(forwarder, hello.levels)
     return tasks
 
@@ -105,15 +108,8 @@ def perform(tasks: Tasks, job: Job, stop: Stop) -> Ended | Failed:
         task = tasks[job.task]
     except UnknownTask as error:
         return Failed(f"{error}; it was there when the worker started, so restart the worker")
-    started = boottime()
     context = Context(job, stop=stop, transaction=refuse_transaction)
-    try:
-        return Ended.of(contextvars.copy_context().run(attempt.run, task, context))
-    except MemoryError as error:
-        # The handler's was caught, but it holds on to the memory that writing it down needs. The
-        # parent replaces this process.
-        _ballast.close()
-        return Ended.of(attempt.conclude(task, job, _first(error), started))
+    return Ended.of(contextvars.copy_context().run(attempt.run, task, context))
 
 
 def refuse_transaction(context: Context) -> Any:
@@ -159,14 +155,21 @@ def limit_memory(size: int) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-def _first(error: MemoryError) -> MemoryError:
-    """Return the error that all the others, up to this one, were raised in the handling of."""
-    first, context = error, error.__context__
-    while context is not None:
-        if isinstance(context, MemoryError):
-            first = context
-        context = context.__context__
-    return first
+def lighten(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make room for writing down a MemoryError, for that holds on to all that the handler took.
+
+    The parent replaces this process then.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except MemoryError:
+            _ballast.close()
+            raise
+
+    return call
 
 
 def _failed(error: BaseException) -> Failed:

@@ -31,7 +31,8 @@ class Children:
     At most *size* at once, started when first needed, each replaced after *max_jobs* jobs and when
     it ran out of its *memory_mb* MiB of address space (``None``: no limit; Linux only). *grace*:
     seconds between a request to stop and the end by force. A child that has not imported *path*
-    within *start_timeout* seconds is given up.
+    within *start_timeout* seconds is given up. Handlers have no ``ctx.state`` there, and no
+    ``ctx.transaction()``.
     """
 
     def __init__(
@@ -95,11 +96,11 @@ class Children:
         death = await child.reap()
         if isinstance(answer, Failed):
             return Released(job, started, boottime(), str(self._starter.failed(answer.problem)))
+        if stop.why in (Why.CANCELLED, Why.LOST):
+            return attempt.stopped(job, stop.why, started)
         if warden.timed_out:
             return attempt.time_out(task, job, started)
-        if stop.why is not None and (warden.stopped or stop.why is not Why.SHUTDOWN):
-            return attempt.stopped(job, stop.why, started)
-        if self._closed:
+        if warden.stopped or self._closed:
             return attempt.stopped(job, Why.SHUTDOWN, started)
         return Crashed(job, started, boottime(), f"the process running it died: {death}")
 

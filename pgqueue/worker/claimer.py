@@ -10,6 +10,7 @@ from pgqueue.worker.crew import Crew
 FEW = 10
 """So many jobs that may have crashed a worker once are tried beside each other."""
 _LOOK_EVERY = 1.0
+_SOON = 0.1
 _PATIENCE = 2.0
 
 
@@ -36,6 +37,7 @@ class Claimer:
         self._patience = _PATIENCE
         self._since = 0.0
         self._look_at = 0.0
+        self._normal_until = 0.0
 
     @property
     def queues(self) -> Sequence[str]:
@@ -51,7 +53,11 @@ class Claimer:
 
     def wants_look(self) -> bool:
         """Whether it is time to ask if suspects wait."""
-        return self.mode is Mode.NORMAL and boottime() >= self._look_at
+        return self.mode is Mode.NORMAL and boottime() >= max(self._look_at, self._normal_until)
+
+    def look_soon(self) -> None:
+        """Somebody rang: it may have been a rescuer."""
+        self._look_at = min(self._look_at, self._since + _SOON)
 
     def looked(self, found: bool) -> None:
         """Take note of whether suspects wait; if so, begin to empty the hands."""
@@ -83,4 +89,4 @@ class Claimer:
     def _resume(self) -> None:
         now = boottime()
         self.mode = Mode.NORMAL
-        self._look_at = now + (now - self._since)
+        self._normal_until = now + (now - self._since)

@@ -70,6 +70,7 @@ class Pump:
     def ring(self) -> None:
         """A job was made available: look now, and soon again."""
         self._wait = _FIRST_WAIT
+        self._claimer.look_soon()
         self._wake.set()
 
     def stop_claiming(self) -> None:

@@ -176,7 +176,8 @@ class Child(asyncio.Protocol):
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Logged):
-            forwarding.emit(message.record)
+            # Not here: what the parent's log handlers raise is no fault of the child.
+            asyncio.get_running_loop().call_soon(forwarding.emit, message.record)
         elif self._answer is not None and not self._answer.done():
             assert not isinstance(message, (Hello, Run, EndEarly, Exit))
             self._answer.set_result(message)
@@ -191,4 +192,4 @@ def _death(status: int | None) -> str:
         name = signal.Signals(-status).name
     except ValueError:
         name = str(-status)
-    return f"signal {name}"
+    return f"signal {name}" + (", for want of memory perhaps" if name == "SIGKILL" else "")

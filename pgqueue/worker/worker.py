@@ -11,7 +11,7 @@ from typing import Any, Self
 import psycopg
 
 from pgqueue.context import Why
-from pgqueue.errors import ForeignDatabase, SchemaMismatch
+from pgqueue.errors import PgqueueError
 from pgqueue.storage import schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
@@ -83,7 +83,7 @@ class Worker:
         configuration), 70 (a bug) or 75 (half the threads are lost; start me again)."""
         try:
             await self.start()
-        except (SchemaMismatch, ForeignDatabase) as error:
+        except PgqueueError as error:
             log.critical("%s", error)
             return EXIT_CONFIGURE
         except psycopg.Error as error:
@@ -134,6 +134,8 @@ class Worker:
         :class:`ForeignDatabase`, and what a wrong DSN or missing rights make psycopg raise.
         """
         self._broken = asyncio.get_running_loop().create_future()
+        for task in self.tasks:
+            _ = task.codec  # an annotation that cannot be understood is an error here and now
         self._session = Session(self._dsn, "pump")
         try:
             home = await self._prepare()

@@ -108,9 +108,10 @@ BEGIN
         LEFT JOIN pgqueue.queues AS queue
             ON queue.name = coalesce(decided.queue, task.queue, 'default')
         CROSS JOIN LATERAL (
-            SELECT coalesce(
+            -- A worker reads it: within what every language's clock can hold.
+            SELECT least(greatest(coalesce(
                 decided.run_at, moment + decided.delay_ms * interval '1 millisecond', moment
-            ) AS run_at
+            ), '0001-01-02'), '9999-12-30') AS run_at
         ) AS due
         WHERE NOT decided.duplicate
         ORDER BY decided.n

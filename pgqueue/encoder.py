@@ -1,19 +1,17 @@
-"""Values as trees of plain JSON types, and back.
+"""Values as trees of plain JSON types.
 
-What JSON cannot say becomes an object with one ``$``-key, the tag. A user's own dict that looks like
-a tag is wrapped in ``$dict``. Enums and dataclasses carry a *name* that is looked up in a table of
-the types the application named: nothing in stored data can import a module or call anything else.
+What JSON cannot say becomes an object with one ``$``-key, the tag. A user's own dict that looks
+like a tag is wrapped in ``$dict``. Enums and dataclasses carry the name of their type.
 """
 
-import inspect
 import math
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from enum import Enum, Flag
 from typing import Any
 
-from pgqueue.errors import PgqueueError, UndecodablePayload
-from pgqueue.scalars import READERS, TAGS, Refused
+from pgqueue.named_types import NamedTypes
+from pgqueue.scalars import TAGS, Refused
 
 DEPTH = 200
 """How deep values may be nested."""
@@ -24,34 +22,14 @@ _LONGEST_INT = 2000
 """Bits. Python refuses to print or read more digits than an option says, which is 640 or more."""
 
 
-class Tagging:
-    """Knows how each value is written as plain JSON types. *types*: the Enums and dataclasses."""
+class Encoder:
+    """Writes each value as plain JSON types. *named*: the Enums and dataclasses it may meet."""
 
-    def __init__(self, types: Iterable[type]) -> None:
-        self._types: dict[str, type] = {}
-        self._fields: dict[type, dict[str, bool]] = {}
-        for cls in types:
-            known = self._types.setdefault(cls.__qualname__, cls)
-            if known is not cls:
-                raise PgqueueError(
-                    f"{known.__module__}.{cls.__qualname__} and {cls.__module__}.{cls.__qualname__} "
-                    "have the same name, and stored values know them by it; rename one"
-                )
-            if not issubclass(cls, Enum) and is_dataclass(cls):
-                self._fields[cls] = {field.name: field.init for field in fields(cls)}
-        self._unmakeable = {cls for cls in self._fields if not self._is_made_of_its_fields(cls)}
-
-    def _is_made_of_its_fields(self, cls: type) -> bool:
-        """False with a required InitVar or an ``__init__`` of its own that wants something else."""
-        given = {name: None for name, init in self._fields[cls].items() if init}
-        try:
-            inspect.signature(cls).bind(**given)
-        except (TypeError, ValueError):
-            return False
-        return True
+    def __init__(self, named: NamedTypes) -> None:
+        self._named = named
 
     def encode(self, value: Any, *, careful: bool = False) -> Any:
-        """Return *value* as a tree of plain JSON types; raise :class:`Refused` if that is impossible.
+        """Return *value* as a tree of plain JSON types; raise :class:`Refused` if there is none.
 
         Not *careful* lets any text and any int pass: what is wrong with them shows for nothing when
         the tree is dumped, and is so rare that then this may be called again to find the culprit.
@@ -134,86 +112,24 @@ class Tagging:
         self, value: Any, kind: type, depth: int, plain: frozenset[type]
     ) -> dict[str, Any]:
         self._check_known(kind)
-        if kind in self._unmakeable:
+        if kind in self._named.unmakeable:
             raise Refused(
                 f"{kind.__qualname__}(...) wants more than its fields, or other things",
                 "give it the __init__ of a dataclass without InitVar, or pass its parts",
             )
         items = {}
-        for name in self._fields[kind]:
+        for name in self._named.fields[kind]:
             if not hasattr(value, name):
                 raise Refused(f"a {kind.__qualname__} whose field {name} is not set", "set it")
             items[name] = getattr(value, name)
         return {"$dataclass": [kind.__qualname__, self._encode_items(items, depth, plain)]}
 
     def _check_known(self, kind: type) -> None:
-        if self._types.get(kind.__qualname__) is not kind:
+        if self._named.types.get(kind.__qualname__) is not kind:
             raise Refused(
                 f"{kind.__qualname__} is a type that the task's annotations do not name",
                 "annotate the parameter (or the return value) with it",
             )
-
-    def decode(self, tree: Any) -> Any:
-        """Return the value that ``encode`` made *tree* of; raise :class:`UndecodablePayload`."""
-        if isinstance(tree, list):
-            return [self.decode(item) for item in tree]
-        if not isinstance(tree, dict):
-            return tree
-        if len(tree) == 1:
-            ((tag, stored),) = tree.items()
-            if tag.startswith("$"):
-                return self._decode_tag(tag, stored)
-        return {key: self.decode(item) for key, item in tree.items()}
-
-    def _decode_tag(self, tag: str, stored: Any) -> Any:
-        try:
-            if tag == "$dict":
-                return {key: self.decode(item) for key, item in stored.items()}
-            if tag == "$enum":
-                return self._decode_enum(*stored)
-            if tag == "$dataclass":
-                return self._decode_dataclass(*stored)
-            if tag in READERS:
-                return READERS[tag](stored)
-        except (UndecodablePayload, RecursionError, MemoryError):
-            raise
-        except Exception as error:
-            # Only its type: the message may hold the value, and an application's may raise.
-            raise UndecodablePayload(f"damaged {tag} in stored JSON: {_name(error)}") from error
-        raise UndecodablePayload(f"unknown tag {tag[:80]!a} in stored JSON")
-
-    def _decode_enum(self, name: str, member: str | None, *flags: int) -> Enum:
-        kind = self._types.get(name)
-        if kind is None or not issubclass(kind, Enum):
-            raise UndecodablePayload(_unknown("Enum", name))
-        if member is None and issubclass(kind, Flag):
-            (value,) = flags
-            return kind(value)
-        if member not in kind.__members__:
-            raise UndecodablePayload(f"{name} has no member {member!r:.80}, and one is stored")
-        return kind[member]
-
-    def _decode_dataclass(self, name: str, stored: dict[str, Any]) -> Any:
-        kind = self._types.get(name)
-        known = self._fields.get(kind) if kind is not None else None
-        if kind is None or known is None:
-            raise UndecodablePayload(_unknown("dataclass", name))
-        if stored.keys() != known.keys():
-            missing = ", ".join(sorted(known.keys() - stored.keys())) or "none"
-            unknown = ", ".join(sorted(stored.keys() - known.keys())) or "none"
-            raise UndecodablePayload(
-                f"the stored {name} does not fit the class: "
-                f"missing fields: {missing}; unknown fields: {unknown}"
-            )
-        items = {key: self.decode(item) for key, item in stored.items()}
-        try:
-            made = kind(**{key: item for key, item in items.items() if known[key]})
-        except Exception as error:
-            raise UndecodablePayload(f"{name} refuses its stored fields: {_name(error)}") from error
-        # The value was complete when it was stored: what __post_init__ does to a field was done.
-        for key, item in items.items():
-            object.__setattr__(made, key, item)
-        return made
 
 
 def _check_depth(depth: int) -> None:
@@ -246,11 +162,3 @@ def _advice(kind: type) -> str:
     if issubclass(kind, (bytearray, memoryview)):
         return "use bytes(...)"
     return "pass a plain value, such as an id"
-
-
-def _name(error: Exception) -> str:
-    return type(error).__qualname__
-
-
-def _unknown(what: str, name: object) -> str:
-    return f"stored value of the {what} {name!r:.80}, which the task's annotations do not name"

@@ -1,0 +1,105 @@
+"""The census from beginning to end, on a throw-away PostgreSQL: what ``make demo`` runs.
+
+The application itself is models.py, counting.py, tasks.py and enqueue.py. This is its director: it
+starts a database and two worker processes, follows the work, empties the dead letter, and proves
+that every module was counted exactly once.
+"""
+
+import argparse
+import io
+import os
+import platform
+import sys
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from examples.library_census import dead_letter, proof, report, summary
+from examples.library_census.enqueue import library, register
+from examples.library_census.following import Failed, follow
+from examples.library_census.models import Base, engine, open_session
+from examples.library_census.screen import say, step
+from examples.library_census.workers import COMMAND, last_lines, workers
+from pgqueue import PgqueueError, migrate
+from pgqueue.embedded import EmbeddedPostgres, exit_on_sigterm
+
+BROKEN = {
+    "unfinished.py": "def shelve(book:\n",
+    "python_2.py": "print 'hello'\n",
+    "tabs_and_spaces.py": "if True:\n\tpass\n        pass\n",
+}
+MENDED = "def shelve(book: str) -> None:\n    print(book)\n"
+
+
+def census(directory: Path, *, pull_the_plug: bool) -> None:
+    """Run the census, with files of its own in *directory*. Raises Failed if anything is amiss."""
+    say(f"A census of the standard library of Python {platform.python_version()}\n")
+    with closing(EmbeddedPostgres()) as server:
+        with step("Starting a throw-away PostgreSQL, and installing the queue's schema in it"):
+            server.start()
+            migrate.upgrade(server.dsn)
+            os.environ["PGQUEUE_DSN"] = server.dsn
+            Base.metadata.create_all(engine())
+
+        say(f"Starting pgqueue {' '.join(COMMAND)}")
+        log = directory / "worker.log"
+        with workers(log, pull_the_plug=pull_the_plug) as worker:
+            paths = register_library(directory)
+            try:
+                follow(worker, len(paths), pull_the_plug=pull_the_plug)
+                with open_session() as session:
+                    speed = report.throughput(session)
+                dead = dead_letter.show()
+                mended = directory / "unfinished.py"
+                mended.write_text(MENDED)
+                dead_letter.redrive(worker, mended)
+                dead_letter.discard_the_rest()
+            except Failed as error:
+                raise Failed(f"{error}\n{last_lines(log)}") from None
+
+        checks = proof.prove(paths)
+        summary.show(speed, dead)
+    if not all(check.holds for check in checks):
+        raise Failed("what is marked FAILED above does not hold")
+
+
+def register_library(directory: Path) -> list[Path]:
+    """Register the library, and a few modules in *directory* that do not parse; return them all."""
+    for name, source in BROKEN.items():
+        (directory / name).write_text(source)
+    paths = [*(directory / name for name in BROKEN), *library()]
+    what = f"Writing {len(paths):,} modules and enqueueing their jobs in one transaction"
+    with step(what), open_session() as session, session.begin():
+        register(session, paths)
+    say()
+    return paths
+
+
+def main() -> int:
+    """Run the demo; return its exit code: 0 only if every check holds."""
+    parser = argparse.ArgumentParser(prog="library_census", description=__doc__)
+    parser.add_argument(
+        "--pull-the-plug",
+        action="store_true",
+        help="kill a worker process in the middle, to see that nothing is lost or counted twice",
+    )
+    options = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # some errors quote what not every terminal has
+        sys.stdout.reconfigure(errors="replace")
+    exit_on_sigterm()
+    try:
+        with TemporaryDirectory(prefix="library-census-") as directory:
+            census(Path(directory), pull_the_plug=options.pull_the_plug)
+    except (Failed, PgqueueError, SQLAlchemyError, OSError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; nothing is left running.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

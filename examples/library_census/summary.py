@@ -1,0 +1,50 @@
+"""The end of the demo: what was done, how fast, and what to try next."""
+
+import os
+import sys
+from pathlib import Path
+
+from examples.library_census import report
+from examples.library_census.models import open_session
+from examples.library_census.screen import duration, say, table
+
+NEXT = """
+Next, the same by hand. In one terminal, a database like this one that is kept:
+
+  {bin}/pgqueue dev
+
+In another, after the line that it prints (export PGQUEUE_DSN=...):
+
+  {bin}/python -m examples.library_census.enqueue
+  {bin}/pgqueue worker examples.library_census.tasks:tasks -q census=2 --processes 2
+  {bin}/pgqueue status
+  {bin}/pgqueue jobs list --state dead
+
+And: make demo ARGS=--pull-the-plug kills a worker in the middle.
+"""
+
+
+def show(jobs_per_second: float, died: int) -> None:
+    """Print figures of the run from the queue's own history, and what to type next."""
+    with open_session() as session:
+        jobs = report.jobs(session)
+        failed = report.failed_attempts(session, "failed")
+        lost = report.failed_attempts(session, "lost")
+        wait, run = report.latencies(session)
+    say("\nSummary")
+    say(
+        f"  {jobs.succeeded:,} jobs succeeded, {jobs.discarded} were discarded: "
+        f"{jobs_per_second:,.0f} jobs/s by 2 worker processes"
+    )
+    say(
+        f"  {failed} attempts failed: {failed - died} were tried again, "
+        f"{died} ended in the dead letter"
+    )
+    if lost:
+        say(f"  {lost} attempts were lost with the killed worker process; their jobs ran again")
+    table(
+        ("latency", "p50", "p95", "p99"),
+        [("from enqueue to start", *map(duration, wait)), ("run", *map(duration, run))],
+    )
+    say("  (they were all enqueued at one moment, so most had to wait for others)")
+    say(NEXT.format(bin=os.path.relpath(Path(sys.executable).parent)).rstrip())

@@ -1,0 +1,437 @@
+"""What a worker promises when something around it goes wrong."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+
+import pgqueue
+from pgqueue import Cancel, Context, Snooze, Tasks
+from pgqueue.worker import Settings, Worker
+from pgqueue.worker import bell as bell_module
+from pgqueue.worker import heartbeat as heartbeat_module
+
+NOBODY = "host=127.0.0.1 port=1 dbname=nothing connect_timeout=2"
+"""A database that is not there."""
+
+
+def enqueue(dsn: str, *jobs: pgqueue.NewJob) -> list[int]:
+    with psycopg.connect(dsn) as connection:
+        return [each.id for each in pgqueue.enqueue_many(connection, list(jobs))]
+
+
+def rows(dsn: str, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        cursor = connection.execute(statement, params)
+        return cursor.fetchall() if cursor.description else []
+
+
+def state_of(dsn: str, job_id: int) -> str:
+    return str(rows(dsn, "SELECT state FROM pgqueue.all_jobs WHERE id = %s", job_id)[0][0])
+
+
+async def until(condition: Callable[[], object], *, within: float = 20.0) -> None:
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def until_state(dsn: str, job_id: int, *states: str, within: float = 20.0) -> None:
+    await until(lambda: state_of(dsn, job_id) in states, within=within)
+
+
+def take_away(dsn: str, job_id: int) -> None:
+    """Let the job's lease run out, and have it rescued."""
+    rows(dsn, "UPDATE pgqueue.jobs SET lease_until = now() - interval '1 s' WHERE id = %s", job_id)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        pgqueue.storage.drivers.run(connection, pgqueue.storage.jobs.rescue(limit=10))
+
+
+def test_a_worker_can_be_stopped_while_it_waits_for_its_database() -> None:
+    async def work() -> int:
+        worker = Worker(Tasks(), NOBODY)
+        running = asyncio.create_task(worker.run())
+        await asyncio.sleep(0)
+        worker.stop()
+        async with asyncio.timeout(10):
+            return await running
+
+    assert asyncio.run(work()) == 0
+
+
+def test_a_reason_that_no_text_column_can_hold_still_cancels_its_job(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("cancels")
+    async def cancels() -> None:
+        raise Cancel("a NUL \0 and half a character \ud800")
+
+    (job,) = enqueue(dsn, cancels.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn):
+            await until_state(dsn, job, "cancelled")
+
+    asyncio.run(work())
+
+
+class Ring(Exception):
+    """Its own cause's cause."""
+
+    def __init__(self) -> None:
+        super().__init__("ring")
+        self.__cause__ = Exception("middle")
+        self.__cause__.__cause__ = self
+
+
+class Mapped(Exception):
+    orig = "what it was, as text"
+
+
+class NoDelay(Snooze):
+    def __init__(self) -> None:
+        Exception.__init__(self)
+
+
+class Unreadable(Cancel):
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("error", [Ring, Mapped, NoDelay, Unreadable])
+def test_whatever_a_handler_raises_is_an_outcome(dsn: str, error: type[Exception]) -> None:
+    tasks = Tasks()
+
+    @tasks.task("raises", max_attempts=1)
+    async def raises() -> None:
+        raise error()
+
+    (job,) = enqueue(dsn, raises.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn):
+            await until_state(dsn, job, "dead", "cancelled", within=5)
+
+    asyncio.run(work())
+
+
+def test_a_job_that_was_rescued_meanwhile_is_not_reported_as_done(dsn: str) -> None:
+    tasks = Tasks()
+    reported: list[int] = []
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @tasks.task("slow")
+    async def slow() -> None:
+        started.set()
+        await go_on.wait()
+
+    @tasks.on_succeeded
+    def note(event: Any) -> None:
+        reported.append(event.attempt)
+
+    (job,) = enqueue(dsn, slow.job())
+
+    async def work() -> None:
+        worker = Worker(tasks, dsn, Settings(maintenance=False))
+        async with worker:
+            await started.wait()
+            worker._pump.stop_claiming()
+            await asyncio.to_thread(take_away, dsn, job)
+            go_on.set()
+            await until(lambda: worker._completer.lost or reported)
+
+    asyncio.run(work())
+    assert reported == []
+    assert state_of(dsn, job) == "available"
+
+
+def test_a_chore_that_always_fails_does_not_keep_jobs_from_being_rescued(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("other")
+    async def other() -> None: ...
+
+    (job,) = enqueue(dsn, pgqueue.NewJob("unknown-here"))
+    rows(
+        dsn,
+        "UPDATE pgqueue.jobs SET state = 'running', worker_id = gen_random_uuid(), attempt = 1,"
+        " lease_until = now()",
+    )
+    rows(dsn, "DROP FUNCTION pgqueue.forget_partition(text)")
+
+    async def work() -> None:
+        settings = Settings(lease=timedelta(seconds=2), rescue_every=timedelta(seconds=1))
+        async with Worker(tasks, dsn, settings):
+            await until_state(dsn, job, "available", within=10)
+
+    asyncio.run(work())
+
+
+def test_a_commit_in_doubt_holds_up_no_other_job(dsn: str) -> None:
+    """The server has not heard yet that the connection is gone: its row stays locked."""
+    tasks = Tasks(transaction=lambda: lost_in_commit(dsn, stranded))
+    stranded: list[AsyncConnection[Any]] = []
+
+    @tasks.task("in-doubt", transactional=True, max_attempts=1)
+    async def in_doubt() -> None: ...
+
+    @tasks.task("other")
+    async def other() -> None: ...
+
+    (doubtful,) = enqueue(dsn, in_doubt.job())
+
+    async def work() -> None:
+        worker = Worker(tasks, dsn)
+        async with worker:
+            await until(lambda: worker._completer.undecided)
+            others = enqueue(dsn, *[other.job() for _ in range(20)])
+            for each in others:
+                await until_state(dsn, each, "succeeded", within=5)
+            assert state_of(dsn, doubtful) == "running"
+            await stranded[0].close()
+            await until_state(dsn, doubtful, "dead")
+
+    asyncio.run(work())
+
+
+class Stranding:
+    """A connection whose COMMIT never arrives, and which the server keeps."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self.connection = connection
+
+
+@contextlib.asynccontextmanager
+async def lost_in_commit(
+    dsn: str, stranded: list[AsyncConnection[Any]]
+) -> AsyncIterator[AsyncConnection[Any]]:
+    connection = await AsyncConnection.connect(dsn)
+    stranded.insert(0, connection)
+
+    async def commit() -> None:
+        connection.rollback = nothing  # type: ignore[method-assign]
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    async def nothing() -> None: ...
+
+    connection.commit = commit  # type: ignore[method-assign]
+    yield connection
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_work_of_a_lost_lease_is_rolled_back_whatever_the_factory_does(
+    dsn: str, lost: bool
+) -> None:
+    @contextlib.asynccontextmanager
+    async def committing() -> AsyncIterator[AsyncConnection[Any]]:
+        async with (
+            await AsyncConnection.connect(dsn) as connection,
+            connection.transaction(),
+        ):
+            yield connection
+
+    rows(dsn, "CREATE TABLE effects (job_id bigint)")
+    tasks = Tasks(transaction=committing)
+
+    @tasks.task("works", transactional=True, max_attempts=1)
+    async def works(ctx: Context) -> None:
+        await ctx.connection.execute("INSERT INTO effects VALUES (%s)", (ctx.id,))
+        if lost:
+            worker._pump.stop_claiming()
+            await asyncio.to_thread(take_away, dsn, ctx.id)
+
+    (job,) = enqueue(dsn, works.job())
+
+    async def work() -> None:
+        global worker
+        worker = Worker(tasks, dsn)
+        async with worker:
+            await until(lambda: worker._completer.lost or state_of(dsn, job) == "succeeded")
+
+    asyncio.run(work())
+    assert len(rows(dsn, "SELECT FROM effects")) == (0 if lost else 1)
+
+
+def test_a_cancelled_job_that_fails_in_its_thread_is_not_tried_again(dsn: str) -> None:
+    tasks = Tasks()
+    started = threading.Event()
+
+    @tasks.task("stubborn", max_attempts=5)
+    def stubborn(ctx: Context) -> None:
+        started.set()
+        while not ctx.cancelled:
+            time.sleep(0.01)
+        raise ValueError("its cleanup failed")
+
+    (job,) = enqueue(dsn, stubborn.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn):
+            await until(started.is_set)
+            rows(dsn, "SELECT pgqueue.cancel(%s)", job)
+            await until(lambda: state_of(dsn, job) != "running")
+
+    asyncio.run(work())
+    assert state_of(dsn, job) == "cancelled"
+
+
+def test_a_hook_that_never_returns_does_not_keep_the_worker_from_stopping(dsn: str) -> None:
+    tasks = Tasks()
+    over = threading.Event()
+
+    @tasks.task("quick")
+    async def quick() -> None: ...
+
+    @tasks.on_succeeded
+    def hang(event: Any) -> None:
+        over.wait(60)
+
+    async def work() -> float:
+        jobs = enqueue(dsn, *[quick.job() for _ in range(50)])
+        async with Worker(tasks, dsn):
+            for job in jobs:
+                await until_state(dsn, job, "succeeded")
+            before = time.monotonic()
+        took = time.monotonic() - before
+        over.set()
+        return took
+
+    assert asyncio.run(work()) < 15
+
+
+def test_a_bell_that_was_being_probed_is_held_later(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("quick")
+    async def quick() -> None: ...
+
+    async def work() -> None:
+        with psycopg.connect(dsn, autocommit=True) as prober:
+            prober.execute("SELECT pg_advisory_lock(1885827377, bell) FROM generate_series(0,15) bell")
+            worker = Worker(tasks, dsn, Settings(poll=timedelta(seconds=1)))
+            async with worker:
+                await asyncio.sleep(0.5)
+                prober.execute("SELECT pg_advisory_unlock_all()")
+                await until(
+                    lambda: rows(
+                        dsn,
+                        "SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'",
+                    ),
+                    within=5,
+                )
+
+    asyncio.run(work())
+
+
+def test_without_the_connection_for_bells_jobs_run_all_the_same(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("quick")
+    async def quick() -> None: ...
+
+    async def work() -> int:
+        async with Worker(tasks, dsn, Settings(listen_dsn=NOBODY)) as worker:
+            opened = 0
+            session = worker._session
+            was = session.opened_at
+            for _ in range(5):
+                (job,) = enqueue(dsn, quick.job())
+                await until_state(dsn, job, "succeeded")
+                opened += session.opened_at != was
+                was = session.opened_at
+            return opened
+
+    assert asyncio.run(work()) == 0
+
+
+def test_a_stuck_handler_in_an_embedded_worker_costs_its_neighbours_nothing(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat_module, "_STUCK_AFTER", 0.2)
+    tasks = Tasks()
+    starts: list[int] = []
+    go_on = asyncio.Event()
+
+    @tasks.task("deaf", timeout=0.2, max_attempts=1)
+    async def deaf() -> None:
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+
+    @tasks.task("neighbour")
+    async def neighbour(ctx: Context) -> None:
+        starts.append(ctx.attempt)
+        await go_on.wait()
+
+    enqueue(dsn, deaf.job(), neighbour.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(lease=timedelta(seconds=2))) as worker:
+            await asyncio.sleep(4)
+            go_on.set()
+            await until(lambda: not worker._holdings)
+
+    asyncio.run(work())
+    assert starts == [1]
+
+
+def test_a_worker_whose_pump_has_died_is_not_ready_and_gives_back_what_it_holds(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = Tasks()
+    started = asyncio.Event()
+
+    @tasks.task("slow")
+    async def slow() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    (job,) = enqueue(dsn, slow.job())
+
+    async def work() -> int:
+        worker = Worker(tasks, dsn, Settings(grace=timedelta(0), maintenance=False))
+        running = asyncio.create_task(worker.run())
+        await started.wait()
+
+        async def broken() -> bool:
+            monkeypatch.undo()
+            raise ValueError("a bug")
+
+        monkeypatch.setattr(worker._pump, "_turn", broken)
+        worker._pump.ring()
+        await until(lambda: not worker.is_ready)
+        return await running
+
+    assert asyncio.run(work()) == 70
+    assert state_of(dsn, job) == "available"
+    assert rows(dsn, "SELECT crashes FROM pgqueue.jobs") == [(0,)]
+
+
+def test_a_run_that_is_cancelled_closes_the_worker(dsn: str) -> None:
+    tasks = Tasks()
+    started = asyncio.Event()
+
+    @tasks.task("slow")
+    async def slow() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    (job,) = enqueue(dsn, slow.job())
+
+    async def work() -> None:
+        worker = Worker(tasks, dsn, Settings(grace=timedelta(0)))
+        running = asyncio.create_task(worker.run())
+        await started.wait()
+        running.cancel()
+        await asyncio.wait({running})
+
+    asyncio.run(work())
+    assert state_of(dsn, job) == "available"
+    assert rows(dsn, "SELECT FROM pgqueue.workers") == []
