@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from pgqueue.backoff import Backoff, Exponential
-from pgqueue.codec import Codec
+from pgqueue.codec import LIMIT, Codec
 from pgqueue.context import Context
 from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
 from pgqueue.options import UNSET, NewJob, Seconds, Unset, check, check_text
@@ -36,6 +36,7 @@ class Task(Generic[P, R]):
         executor: Executor,
         transactional: bool,
         aliases: Iterable[str],
+        payload_limit: int,
     ) -> None:
         self.function = function
         self.name = defaults.task
@@ -45,6 +46,7 @@ class Task(Generic[P, R]):
         self.transactional = transactional
         self.aliases = tuple(aliases)
         self.signature = Signature(function, self.name)
+        self._payload_limit = payload_limit
         self._codec: Codec | None = None
 
     @property
@@ -61,7 +63,11 @@ class Task(Generic[P, R]):
         them cannot be stored exactly.
         """
         arguments = self.signature.bind(args, kwargs)
-        return NewJob(self.name, self.codec.dumps(arguments, what="args"), *self.defaults[2:])
+        return NewJob(self.name, self.encode(arguments, "args"), *self.defaults[2:])
+
+    def encode(self, value: Any, what: str) -> str:
+        """Return *value* as JSON text, within the limit of ``Tasks(payload_limit=…)``."""
+        return self.codec.dumps(value, what=what, limit=self._payload_limit)
 
     def decode(self, args: str) -> dict[str, Any]:
         """Turn a job's stored arguments into keyword arguments for the function.
@@ -97,17 +103,19 @@ class Tasks:
     *transaction* returns a context manager that gives a connection or a session on the database
     the jobs live in (``sessionmaker(engine)``, ``pool.connection``): transactional tasks do their
     work and finish their job in it. *lifespan* is an async context manager around the life of a
-    worker process; what it yields is ``ctx.state``.
-    """
+    worker process; what it yields is ``ctx.state``. *payload_limit*: bytes of JSON that the
+    arguments of a job, or its result, may have; 1 MiB. """
 
     def __init__(
         self,
         *,
         transaction: TransactionFactory | None = None,
         lifespan: Lifespan | None = None,
+        payload_limit: int = LIMIT,
     ) -> None:
         self.transaction = transaction
         self.lifespan = lifespan
+        self.payload_limit = payload_limit
         self.middlewares: list[Middleware] = []
         self.attempt_failed_hooks: list[Callable[..., Any]] = []
         self.dead_hooks: list[Callable[..., Any]] = []
@@ -168,6 +176,7 @@ class Tasks:
                 executor=_executor(function, name, executor, transactional),
                 transactional=transactional,
                 aliases=aliases,
+                payload_limit=self.payload_limit,
             )
             self._add(task)
             return task

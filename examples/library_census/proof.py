@@ -1,5 +1,6 @@
 """Prove that each module was counted exactly once, by counting all of them again."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ def prove(paths: Sequence[Path]) -> list[Check]:
 
 def recount(paths: Sequence[Path]) -> tuple[Figures, set[str]]:
     """Return the sum of the figures, and the paths that do not parse."""
+    gc.freeze()  # as the worker processes do
     progress = Progress(len(paths), "files")
     total, unparsable = Figures(), set()
     for done, path in enumerate(paths):

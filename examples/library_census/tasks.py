@@ -1,5 +1,8 @@
 """The job: count one module."""
 
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +12,19 @@ from examples.library_census.counting import count
 from examples.library_census.models import Count, Module, open_session
 from pgqueue import Context, Exponential, Tasks
 
-tasks = Tasks(transaction=open_session)
+
+@asynccontextmanager
+async def worker_process() -> AsyncIterator[None]:
+    """The life of a worker process: pools and clients would be opened and closed here.
+
+    What was imported by now stays; that the garbage collector need not look at it again makes
+    parsing a third faster.
+    """
+    gc.freeze()
+    yield
+
+
+tasks = Tasks(transaction=open_session, lifespan=worker_process)
 
 
 # A file that does not parse may be half-written just now, so it is looked at three times.

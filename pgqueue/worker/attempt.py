@@ -66,7 +66,7 @@ def succeed(task: AnyTask, job: Job, value: Any, started: float) -> Outcome:
     if value is None:
         return Succeeded(job, started, ended, None)
     try:
-        return Succeeded(job, started, ended, task.codec.dumps(value, what="result"))
+        return Succeeded(job, started, ended, task.encode(value, "result"))
     except Exception as error:  # noqa: BLE001  a result can hold anything
         return conclude(task, job, error, started)
 
