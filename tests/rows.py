@@ -59,12 +59,12 @@ def lapse(connection: Connection) -> None:
     )
 
 
-def crash(connection: Connection, *job_ids: int) -> None:
-    """Run these jobs, or whatever waits, on a worker that vanishes."""
-    if not (claim(connection) or claim_suspects(connection)):
-        raise AssertionError("nothing to claim")
+def crash(connection: Connection) -> list[Job]:
+    """Run what waits, suspects or not, on a worker that vanishes; return what it had claimed."""
+    claimed = claim(connection) + claim_suspects(connection)
     lapse(connection)
     run(connection, jobs.rescue(limit=1000))
+    return claimed
 
 
 def job_row(connection: Connection, job_id: int) -> Any:

@@ -9,18 +9,19 @@ import pytest
 from pgqueue import statements
 from pgqueue.errors import InvalidOption
 from pgqueue.storage import inspection, listing
-from pgqueue.storage.connect import connect
+from pgqueue.storage.connect import SESSION, connect
 from pgqueue.storage.drivers import run
 from pgqueue.storage.inspection import queue_status
 from pgqueue.storage.listing import Page, Position, list_jobs
 
 FILL = """
-SELECT pgqueue.enqueue_many(array_agg('send'), array_agg('{}'), queues => array_agg(
+SELECT pgqueue.enqueue_many(array_agg('send'::text), array_agg('{}'::text), queues => array_agg(
     CASE WHEN n = 1 THEN 'rare' ELSE 'bulk' END))
 FROM generate_series(1, %s) AS n
 """
 DIE = """
-UPDATE pgqueue.jobs SET state = 'dead', reason = 'timeout', died_at = now() - id %% 7 * interval '1 s'
+UPDATE pgqueue.jobs
+SET state = 'dead', reason = 'timeout', died_at = now() - id %% 7 * interval '1 s'
 """
 FINISH = """
 WITH gone AS (DELETE FROM pgqueue.jobs WHERE id %% 2 = 0 RETURNING *)
@@ -30,6 +31,13 @@ SELECT id, 1, created_at, run_at, now(), pgqueue.expiry(keep), 0, 0, 5, 100,
     CASE WHEN id %% 4 = 0 THEN 'succeeded' ELSE 'cancelled' END, queue, task, args FROM gone
 """
 Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def connection(connection: Connection) -> Connection:
+    """With the settings of our own connections."""
+    connection.execute(SESSION, {"local": True})
+    return connection
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import psycopg
@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 
 from pgqueue.cli.failures import Unready
-from pgqueue.storage.connect import connect, masked
+from pgqueue.storage.connect import SESSION, connect, is_pooled, masked
 from pgqueue.storage.drivers import run
 from pgqueue.storage.operation import Operation
 from pgqueue.storage.schema import require_schema
@@ -52,10 +52,14 @@ def where() -> str:
 
 @contextmanager
 def database() -> Iterator[Connection[Any]]:
-    """Connect in autocommit to a database whose schema this code can work with."""
+    """Connect to a database whose schema this code can work with; commit at the end, or before."""
     with connect(find_dsn(), "cli") as connection:
-        run(connection, require_schema())
-        yield connection
+        # Through a transaction pooler, settings hold for as long as a transaction does.
+        with connection.transaction() if is_pooled(connection) else nullcontext():
+            if is_pooled(connection):
+                connection.execute(SESSION, {"local": True})
+            run(connection, require_schema())
+            yield connection
 
 
 def perform(operation: Operation[T]) -> T:

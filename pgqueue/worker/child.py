@@ -44,8 +44,6 @@ _PR_SET_PDEATHSIG = 1
 _ballast = mmap.mmap(-1, 16 * 1024 * 1024)
 """Address space, and nothing else, to throw off when a handler has used up all there is."""
 
-Assignment = tuple[Job, Stop]
-
 
 def main(descriptor: int) -> None:
     """Serve the parent at the other end of this socket until it says Exit, or is gone."""
@@ -73,15 +71,17 @@ def main(descriptor: int) -> None:
 def listen(channel: Channel, inbox: "queue.SimpleQueue[Any]") -> None:
     """Pass on what the parent says, in a thread, for the main one is busy; die with the parent."""
     stop = Stop()
-    for message in channel.messages():
-        if isinstance(message, Run):
-            stop = Stop()
-            inbox.put((message.job, stop))
-        elif isinstance(message, EndEarly):
-            stop.request(message.why)
-        else:
-            inbox.put(None if isinstance(message, Exit) else message)
-    os._exit(1)
+    try:
+        for message in channel.messages():
+            if isinstance(message, Run):
+                stop = Stop()
+                inbox.put((message.job, stop))
+            elif isinstance(message, EndEarly):
+                stop.request(message.why)
+            else:
+                inbox.put(None if isinstance(message, Exit) else message)
+    finally:
+        os._exit(1)
 
 
 def prepare(hello: Hello, channel: Channel) -> Tasks:

@@ -50,6 +50,8 @@ BEGIN
         RETURN false;
     END IF;
     EXECUTE format('CREATE TABLE pgqueue.%I (LIKE pgqueue.%I INCLUDING ALL)', leaf, parent);
+    -- Nothing may fall into the net between the move and the attachment.
+    EXECUTE format('LOCK TABLE pgqueue.%I IN ACCESS EXCLUSIVE MODE', parent || '_default');
     EXECUTE format(
         'WITH strayed AS (DELETE FROM pgqueue.%I WHERE expires_on = %L RETURNING *)
          INSERT INTO pgqueue.%I SELECT * FROM strayed', parent || '_default', day, leaf);
