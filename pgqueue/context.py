@@ -113,7 +113,7 @@ class Context:
     def log(self) -> "logging.LoggerAdapter[logging.Logger]":
         """A logger whose every line carries job_id, attempt, queue and task."""
         if self._log is None:
-            self._log = logging.LoggerAdapter(logging.getLogger("pgqueue.job"), log_fields(self))
+            self._log = _JobLog(logging.getLogger("pgqueue.job"), log_fields(self))
         return self._log
 
     @property
@@ -122,8 +122,10 @@ class Context:
         return self.stop.why is not None
 
     def check_cancelled(self) -> None:
-        """Stop here if the job was cancelled: for handlers in threads, which nothing can
-        interrupt."""
+        """Stop here if this attempt is to end: for threads, which nothing can interrupt.
+
+        A job that was cancelled is cancelled; one whose worker stops is given back uncharged.
+        """
         if self.cancelled:
             raise Cancel("stopped at a checkpoint")
 
@@ -143,6 +145,16 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<Context {self.job} attempt {self.attempt}>"
+
+
+class _JobLog(logging.LoggerAdapter[logging.Logger]):
+    """Adds the job's fields to what the caller gives as ``extra``."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
 
 
 def current_job() -> Context:

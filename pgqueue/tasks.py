@@ -104,7 +104,7 @@ class Tasks:
     the jobs live in (``sessionmaker(engine)``, ``pool.connection``): transactional tasks do their
     work and finish their job in it. *lifespan* is an async context manager around the life of a
     worker process; what it yields is ``ctx.state``. *payload_limit*: bytes of JSON that the
-    arguments of a job, or its result, may have; 1 MiB. """
+    arguments of a job, or its result, may have; 1 MiB."""
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from pgqueue.cli import database
 from tests.command import MAIN, Command, environment, run_process
 from tests.postgres import Server, eventually
 
@@ -137,6 +138,14 @@ def test_a_lock_that_somebody_holds_is_waited_for_a_second_only(pgqueue: Command
     with psycopg.connect(pgqueue.dsn) as other:
         other.execute("LOCK TABLE pgqueue.jobs")
         assert "somebody holds a lock" in pgqueue("jobs", "list", exits=1).stderr
+
+
+def test_behind_a_transaction_pooler_a_command_is_one_transaction(
+    pgqueue: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "is_pooled", lambda connection: True)
+    pgqueue("enqueue", "send")
+    assert len(pgqueue.json("jobs", "list")["jobs"]) == 1
 
 
 def test_an_import_that_fails_says_where(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -53,13 +53,20 @@ def where() -> str:
 @contextmanager
 def database() -> Iterator[Connection[Any]]:
     """Connect to a database whose schema this code can work with; commit at the end, or before."""
-    with connect(find_dsn(), "cli") as connection:
-        # Through a transaction pooler, settings hold for as long as a transaction does.
-        with connection.transaction() if is_pooled(connection) else nullcontext():
-            if is_pooled(connection):
-                connection.execute(SESSION, {"local": True})
-            run(connection, require_schema())
-            yield connection
+    with connect(find_dsn(), "cli") as connection, _settled(connection):
+        run(connection, require_schema())
+        yield connection
+
+
+@contextmanager
+def _settled(connection: Connection[Any]) -> Iterator[None]:
+    """Through a transaction pooler, our settings hold for as long as a transaction does."""
+    if not is_pooled(connection):
+        yield
+        return
+    with connection.transaction():
+        connection.execute(SESSION, {"local": True})
+        yield
 
 
 def perform(operation: Operation[T]) -> T:

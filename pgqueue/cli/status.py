@@ -24,7 +24,7 @@ _QUEUES = (
     Column("WAITING", right=True),
     Column("SCHEDULED", right=True),
     Column("RUNNING", right=True),
-    Column("DEAD", right=True, colour=lambda cell: None if cell == "0" else "red"),
+    Column("DEAD", right=True, colour=lambda cell: None if cell.startswith("0") else "red"),
     Column("OLDEST", right=True),
     Column("SLOTS", right=True),
     Column("", elastic=True, colour=lambda cell: "yellow" if cell else None),

@@ -33,13 +33,13 @@ WITH RECURSIVE filled AS (
     ) AS sample
     GROUP BY queue
 ), scheduled AS MATERIALIZED (
-    SELECT queue, count(*) AS size, sum(count(*)) OVER () AS total
+    SELECT queue, count(*) AS size
     FROM (
         SELECT queue FROM pgqueue.jobs WHERE state = 'scheduled' ORDER BY run_at LIMIT %(cap)s::bigint
     ) AS sample
     GROUP BY queue
 ), running AS MATERIALIZED (
-    SELECT queue, count(*) AS size, sum(count(*)) OVER () AS total
+    SELECT queue, count(*) AS size
     FROM (
         SELECT queue FROM pgqueue.jobs
         WHERE lease_until IS NOT NULL
@@ -48,7 +48,7 @@ WITH RECURSIVE filled AS (
     ) AS sample
     GROUP BY queue
 ), dead AS MATERIALIZED (
-    SELECT queue, count(*) AS size, sum(count(*)) OVER () AS total
+    SELECT queue, count(*) AS size
     FROM (
         SELECT queue FROM pgqueue.jobs
         WHERE state = 'dead'
@@ -78,9 +78,12 @@ WITH RECURSIVE filled AS (
 SELECT
     known.queue,
     available.size + coalesce(suspect.size, 0), available.size = share.size,
-    coalesce(scheduled.size, 0), coalesce(scheduled.total = %(cap)s::bigint, false),
-    coalesce(running.size, 0), coalesce(running.total = %(cap)s::bigint, false),
-    coalesce(dead.size, 0), coalesce(dead.total = %(cap)s::bigint, false),
+    coalesce(scheduled.size, 0),
+    (SELECT sum(size) FROM scheduled) IS NOT DISTINCT FROM %(cap)s::bigint,
+    coalesce(running.size, 0),
+    (SELECT sum(size) FROM running) IS NOT DISTINCT FROM %(cap)s::bigint,
+    coalesce(dead.size, 0),
+    (SELECT sum(size) FROM dead) IS NOT DISTINCT FROM %(cap)s::bigint,
     CASE WHEN available.size + coalesce(suspect.size, 0) > 0
         THEN greatest(least(oldest.run_at, suspect.oldest), '0001-01-02') END,
     coalesce(served.slots, 0),

@@ -47,7 +47,7 @@ def run(task: AnyTask, context: Context) -> Outcome:
         else:
             value = task.function(**arguments)
     except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-        return conclude(task, context.job, error, started)
+        return conclude(task, context.job, error, started, context.stop.why)
     return succeed(task, context.job, value, started)
 
 
@@ -71,9 +71,16 @@ def succeed(task: AnyTask, job: Job, value: Any, started: float) -> Outcome:
         return conclude(task, job, error, started)
 
 
-def conclude(task: AnyTask, job: Job, error: BaseException, started: float) -> Outcome:
-    """Return the outcome of a handler that raised *error*."""
+def conclude(
+    task: AnyTask, job: Job, error: BaseException, started: float, why: Why | None = None
+) -> Outcome:
+    """Return the outcome of a handler that raised *error*. *why*: what it had been told to end for.
+
+    A handler that ends itself because its worker stops has not decided anything about its job.
+    """
     ended = boottime()
+    if isinstance(error, Cancel) and why not in (None, Why.CANCELLED):
+        return stopped(job, why, started)
     if isinstance(error, Snooze):
         return Snoozed(job, started, ended, error.delay)
     if isinstance(error, Cancel):

@@ -165,7 +165,7 @@ class Executor:
             hold.stop.why is not None and isinstance(error, asyncio.CancelledError)
         ):
             return attempt.stopped(job, hold.stop.why, started)
-        return attempt.conclude(task, job, error, started)
+        return attempt.conclude(task, job, error, started, hold.stop.why)
 
 
 async def _end(outcome: Outcome) -> Any:

@@ -40,6 +40,8 @@ class JsonFormatter(logging.Formatter):
                 fields[name] = value
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
+        elif record.exc_text:  # a process child's, formatted there
+            fields["exception"] = record.exc_text
         return json.dumps(fields, default=str, ensure_ascii=False)
 
 
