@@ -25,13 +25,21 @@ def describe(error: BaseException) -> Failure:
     kind = type(error).__qualname__
     module = type(error).__module__
     name = kind if module in ("builtins", "__main__") else f"{module}.{kind}"
-    message = _message(error)
+    message = text_of(error)
     return Failure(
         type=sanitise(name, 200),
-        message=sanitise(message, MESSAGE_LIMIT),
+        message=message,
         traceback=sanitise(_traceback(error), TRACEBACK_LIMIT),
         fingerprint=fingerprint(name, message, _place(error)),
     )
+
+
+def text_of(error: BaseException) -> str:
+    """Return what *error* says: bounded, storable. Never raises."""
+    try:
+        return sanitise(str(error), MESSAGE_LIMIT)
+    except BaseException as broken:  # noqa: BLE001  a broken __str__ must not lose the outcome
+        return f"<its message could not be read: {type(broken).__name__}>"
 
 
 def plain(kind: str, message: str) -> Failure:
@@ -47,18 +55,16 @@ def fingerprint(kind: str, message: str, place: str) -> str:
 def is_conflict(error: BaseException | None) -> bool:
     """Whether *error*, or what caused it, is a serialization failure or a deadlock: simply try
     again."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if getattr(error, "sqlstate", None) in ("40001", "40P01"):
             return True
-        error = getattr(error, "orig", None) or error.__cause__
+        origin = getattr(error, "orig", None)
+        error = origin if isinstance(origin, BaseException) else error.__cause__
     return False
 
 
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException as broken:  # noqa: BLE001  a broken __str__ must not lose the outcome
-        return f"<its message could not be read: {type(broken).__name__}>"
 
 
 def _traceback(error: BaseException) -> str:

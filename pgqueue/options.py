@@ -11,7 +11,8 @@ from pgqueue.errors import InvalidOption
 Seconds = float | timedelta
 """A length of time: a number of seconds, or a timedelta."""
 
-_LONGEST = 100 * 366 * 86400.0
+LONGEST = 100 * 366 * 86400.0
+"""Seconds that any length of time may have: a hundred years."""
 
 
 class Unset(Enum):
@@ -117,9 +118,10 @@ def milliseconds(duration: object, name: str) -> int:
         duration = duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, (int, float)):
         raise InvalidOption(name, f"must be seconds or a timedelta, not {duration!r}")
-    if not 0 <= duration <= _LONGEST:
+    if not 0 <= duration <= LONGEST:
         raise InvalidOption(name, f"must be between 0 seconds and 100 years, not {duration!r}")
-    return math.ceil(duration * 1000)
+    # Rounded first: 0.07 * 1000 is a little more than 70.
+    return math.ceil(round(duration * 1000, 6))
 
 
 def check_text(name: str, value: str | None, longest: int) -> None:

@@ -1,7 +1,6 @@
 """What a worker and a person do to jobs: the fence, rescue, the crash budget, the dead letter, the
 verbs. Mostly without a worker, in a transaction that is rolled back."""
 
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pgqueue.job import FINAL_STATES, TRANSITIONS, Job, Reason, State
+from pgqueue.job import TRANSITIONS, Job, Reason, State
 from pgqueue.options import NewJob
 from pgqueue.outcome import (
     Cancelled,
@@ -766,8 +765,7 @@ def test_the_dead_letter_of_a_first_attempt_holds_what_there_is(
 def test_the_dead_letter_outlives_the_attempts(connection: Connection) -> None:
     job_id = bury(connection)
     connection.execute("DELETE FROM pgqueue.attempts")
-    details = run(connection, inspection.job_details(job_id))
-    assert details is not None
+    details = run(connection, inspection.show_job(job_id))
     assert [attempt.error for attempt in details.attempts] == ["no good"]
 
 
@@ -805,7 +803,6 @@ def test_a_death_enqueues_its_reaction_in_the_same_statement(
         "error_type": row.error_type,
         "error": row.error,
     }
-    assert reaction.xmin == row.xmin if hasattr(row, "xmin") else True
 
 
 def test_the_reaction_runs_as_its_own_task_says_but_reacts_to_nothing(
@@ -892,6 +889,8 @@ ANSWERS = {
         "dead": "edited",
     },
 }
+SO_ALREADY = {("cancel", "cancelled"), ("retry", "available"), ("discard", "discarded")}
+"""Nothing is done, and the answer is that of having done it."""
 VERBS: dict[str, Callable[[int], Any]] = {
     "cancel": lambda job_id: verbs.cancel([job_id], actor="ada", reason="why not"),
     "retry": lambda job_id: verbs.retry([job_id], actor="ada", reason="why not"),
@@ -910,8 +909,9 @@ def test_a_verb_does_what_the_state_allows_and_tells_what_forbids_it(
     done = run(connection, VERBS[verb](job_id))
     done = done[0] if isinstance(done, list) else done
     allowed = ANSWERS[verb].get(state)
+    so_already = (verb, state) in SO_ALREADY
 
-    assert done == (job_id, allowed is not None, allowed or state)
+    assert done == (job_id, allowed is not None or so_already, allowed or state)
     if allowed is None:
         assert everything(connection) == before
         assert audit(connection) == []
@@ -991,7 +991,7 @@ def test_a_waiting_job_is_cancelled_with_its_reason(connection: Connection) -> N
 def test_a_running_job_is_asked_to_stop_and_its_worker_told(
     two: tuple[Connection, Connection],
 ) -> None:
-    holder, comer = two
+    _, comer = two
     comer.execute("LISTEN pgqueue_cancel")
     job_id = add(comer)
     job = claim_one(comer)
@@ -1127,14 +1127,8 @@ def test_over_any_sequence_every_move_is_legal_and_no_attempt_ever_decreases(
         assert sorted(row[0] for row in rows) == ids, "a job is lost, or there twice"
         for job_id, state, attempt in rows:
             old_state, old_attempt = seen[job_id]
-            assert state == old_state or state in _reachable(old_state), (step.__name__, old_state)
-            assert old_state not in FINAL_STATES or state == old_state
+            assert state == old_state or state in TRANSITIONS[old_state], step.__name__
             assert attempt >= old_attempt, step.__name__
             assert attempt == old_attempt or step in (claim_some, claim_a_suspect)
             seen[job_id] = (State(state), attempt)
-    assert len({state for state, _ in seen.values()}) > 2, json.dumps(seen)
-
-
-def _reachable(state: State) -> frozenset[State]:
-    """A step is one statement, and so one move."""
-    return TRANSITIONS[state]
+    assert any(attempt > 2 for _, attempt in seen.values())

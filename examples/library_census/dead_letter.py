@@ -46,9 +46,8 @@ def redrive(worker: subprocess.Popen[bytes], path: Path) -> None:
         run = report.last_run(session, path)
     if run.state != "succeeded":
         raise Failed(f"{path.name} was mended, but its job is {run.state}: {run.error}")
-    say(
-        f"  {path.name} was mended, its job redriven: started {duration(run.wait)} later, succeeded"
-    )
+    waited = duration(run.wait)
+    say(f"  {path.name}: mended and redriven (pgqueue.retry); started {waited} later, succeeded")
 
 
 def discard_the_rest() -> None:
@@ -60,4 +59,5 @@ def discard_the_rest() -> None:
                 FROM pgqueue.all_jobs WHERE state = 'dead'
             """)
         ).all()
-    say(f"  the other {answers.count('discarded')} will never parse and were discarded")
+    discarded = answers.count("discarded")
+    say(f"  the other {discarded} will never parse: discarded (pgqueue.discard), kept in history")

@@ -33,8 +33,11 @@ BROKEN = {
 MENDED = "def shelve(book: str) -> None:\n    print(book)\n"
 
 
-def census(directory: Path, *, pull_the_plug: bool) -> None:
-    """Run the census, with files of its own in *directory*. Raises Failed if anything is amiss."""
+def census(directory: Path, *, modules: int | None, pull_the_plug: bool) -> None:
+    """Count the library, or its first *modules*, with files of our own in *directory*.
+
+    Raises Failed if anything is not as it should be.
+    """
     say(f"A census of the standard library of Python {platform.python_version()}\n")
     with closing(EmbeddedPostgres()) as server:
         with step("Starting a throw-away PostgreSQL, and installing the queue's schema in it"):
@@ -46,7 +49,7 @@ def census(directory: Path, *, pull_the_plug: bool) -> None:
         say(f"Starting pgqueue {' '.join(COMMAND)}")
         log = directory / "worker.log"
         with workers(log, pull_the_plug=pull_the_plug) as worker:
-            paths = register_library(directory)
+            paths = register_library(directory, modules)
             try:
                 follow(worker, len(paths), pull_the_plug=pull_the_plug)
                 with open_session() as session:
@@ -65,11 +68,11 @@ def census(directory: Path, *, pull_the_plug: bool) -> None:
         raise Failed("what is marked FAILED above does not hold")
 
 
-def register_library(directory: Path) -> list[Path]:
+def register_library(directory: Path, modules: int | None) -> list[Path]:
     """Register the library, and a few modules in *directory* that do not parse; return them all."""
     for name, source in BROKEN.items():
         (directory / name).write_text(source)
-    paths = [*(directory / name for name in BROKEN), *library()]
+    paths = [*(directory / name for name in BROKEN), *library()[:modules]]
     what = f"Writing {len(paths):,} modules and enqueueing their jobs in one transaction"
     with step(what), open_session() as session, session.begin():
         register(session, paths)
@@ -81,6 +84,9 @@ def main() -> int:
     """Run the demo; return its exit code: 0 only if every check holds."""
     parser = argparse.ArgumentParser(prog="library_census", description=__doc__)
     parser.add_argument(
+        "--modules", type=int, metavar="N", help="count only the first N modules of the library"
+    )
+    parser.add_argument(
         "--pull-the-plug",
         action="store_true",
         help="kill a worker process in the middle, to see that nothing is lost or counted twice",
@@ -91,7 +97,7 @@ def main() -> int:
     exit_on_sigterm()
     try:
         with TemporaryDirectory(prefix="library-census-") as directory:
-            census(Path(directory), pull_the_plug=options.pull_the_plug)
+            census(Path(directory), **vars(options))
     except (Failed, PgqueueError, SQLAlchemyError, OSError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1

@@ -83,7 +83,7 @@ def is_terminal() -> bool:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows: the first column to the left, the others to the right."""
     for row in [head, *rows]:
-        say(f"  {row[0]:<24}" + "".join(f"{cell:>10}" for cell in row[1:]))
+        say(f"  {row[0]:<22}" + "".join(f"{cell:>11}" for cell in row[1:]))
 
 
 def cut(text: str) -> str:

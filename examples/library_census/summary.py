@@ -1,6 +1,5 @@
 """The end of the demo: what was done, how fast, and what to try next."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -47,4 +46,11 @@ def show(jobs_per_second: float, died: int) -> None:
         [("from enqueue to start", *map(duration, wait)), ("run", *map(duration, run))],
     )
     say("  (they were all enqueued at one moment, so most had to wait for others)")
-    say(NEXT.format(bin=os.path.relpath(Path(sys.executable).parent)).rstrip())
+    say(NEXT.format(bin=_programs()).rstrip())
+
+
+def _programs() -> Path:
+    """Where this environment's commands are, as briefly as the present directory allows."""
+    directory = Path(sys.executable).parent
+    here = Path.cwd()
+    return directory.relative_to(here) if directory.is_relative_to(here) else directory

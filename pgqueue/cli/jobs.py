@@ -37,13 +37,18 @@ def jobs() -> None:
 Examples:
   pgqueue jobs list
   pgqueue jobs list --state dead --task send-welcome
-  pgqueue jobs list --state dead --ids --limit 1000 | xargs pgqueue jobs retry
+  pgqueue jobs list --state dead --ids --limit 1000 | xargs -r pgqueue jobs retry
 """,
 )
-@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only these.")
+@click.option(
+    "--state",
+    type=click.Choice([str(state) for state in State]),
+    metavar="STATE",
+    help=f"Only {', '.join(list(State)[:-1])} or {list(State)[-1]} ones.",
+)
 @click.option("--queue", "-q", metavar="NAME", help="Only of this queue.")
 @click.option("--task", metavar="NAME", help="Only of this task.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), metavar="N", default=50, show_default=True)
 @click.option("--before", metavar="WHERE", help="Go on where a page ended, or before this job id.")
 @click.option("--ids", is_flag=True, help="Print nothing but ids.")
 @json_option

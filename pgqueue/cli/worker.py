@@ -73,12 +73,16 @@ Exit codes: 0 stopped as told, 3 configuration, connection or schema,
 @click.option(
     "--processes",
     type=click.IntRange(1, 256),
+    metavar="N",
     default=1,
     show_default=True,
     help="Worker processes under one parent; each has all the slots.",
 )
 @click.option(
-    "--health-port", type=click.IntRange(1, 65535), help="Serve /live and /ready on 127.0.0.1."
+    "--health-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Serve /live and /ready on 127.0.0.1.",
 )
 @click.option("--reload", is_flag=True, help="For development: restart when the code changes.")
 @click.option(

@@ -11,7 +11,8 @@ WITH late AS MATERIALIZED (
 ), buried AS (
     UPDATE pgqueue.jobs AS job
     SET state = 'dead', reason = 'expired', died_at = clock_timestamp(),
-        error_type = 'Expired', error = 'not started before ' || job.expires_at
+        error_type = 'Expired', error = 'not started before ' || job.expires_at,
+        history = pgqueue.last_attempts(job.id, NULL, NULL, NULL, NULL, NULL)
     FROM late
     WHERE job.id = late.id
     RETURNING job.id

@@ -8,4 +8,5 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT job_id FROM pgqueue.attempts
     WHERE job_id = mine.id AND attempt = mine.attempt AND worker_id = %(worker_id)s::uuid
+        AND outcome <> 'lost'  -- that is what a rescuer wrote
 ) AS finished

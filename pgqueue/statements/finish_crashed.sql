@@ -13,6 +13,8 @@ WITH outcome AS MATERIALIZED (
         died_at = CASE WHEN crashes + 1 >= max_crashes THEN clock_timestamp() END,
         error_type = CASE WHEN crashes + 1 >= max_crashes THEN 'Crashed' END,
         error = CASE WHEN crashes + 1 >= max_crashes THEN outcome.error END,
+        history = CASE WHEN crashes + 1 >= max_crashes THEN pgqueue.last_attempts(
+            job.id, outcome.attempt, 'crashed', 'Crashed', outcome.error, NULL) END,
         crashes = crashes + 1, lease_until = NULL, worker_id = NULL
     FROM outcome
     WHERE job.id = outcome.id AND job.attempt = outcome.attempt

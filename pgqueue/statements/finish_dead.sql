@@ -17,21 +17,9 @@ WITH outcome AS MATERIALIZED (
         failures = failures + 1, crashes = 0, lease_until = NULL, worker_id = NULL,
         error_type = outcome.error_type, error = outcome.error,
         fingerprint = outcome.fingerprint,
-        history = (
-            SELECT json_agg(entry ORDER BY entry.attempt)
-            FROM (
-                SELECT outcome.attempt, outcome.kind AS outcome, clock_timestamp() AS ended_at,
-                    outcome.error_type, left(outcome.error, 1000) AS error,
-                    left(outcome.traceback, 5000) AS traceback
-                UNION ALL
-                (SELECT earlier.attempt, earlier.outcome, earlier.ended_at,
-                    earlier.error_type, left(earlier.error, 1000), left(earlier.traceback, 5000)
-                 FROM pgqueue.attempts AS earlier
-                 WHERE earlier.job_id = job.id
-                 ORDER BY earlier.attempt DESC
-                 LIMIT 9)
-            ) AS entry
-        )
+        history = pgqueue.last_attempts(
+            job.id, outcome.attempt, outcome.kind, outcome.error_type, outcome.error,
+            outcome.traceback)
     FROM outcome
     WHERE job.id = outcome.id AND job.attempt = outcome.attempt
         AND job.worker_id = %(worker_id)s::uuid AND job.state = 'running'

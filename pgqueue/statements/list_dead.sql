@@ -25,7 +25,8 @@ SELECT
     job.claimed_at, job.died_at, job.key, job.actor, job.reason, job.error_type,
     left(job.error, 300)
 FROM (
-    SELECT count(*) AS size, (array_agg(id ORDER BY died_at, id))[1] AS ended, min(died_at) AS ended_at
+    SELECT count(*) AS size, (array_agg(id ORDER BY died_at, id))[1] AS ended,
+        min(died_at) AS ended_at
     FROM looked
 ) AS look
 LEFT JOIN found ON true

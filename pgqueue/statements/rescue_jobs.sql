@@ -39,6 +39,9 @@ WITH expired AS MATERIALIZED (
         error_type = CASE WHEN crashes + 1 >= max_crashes THEN 'LeaseLost' END,
         error = CASE WHEN crashes + 1 >= max_crashes
             THEN 'its worker vanished ' || (crashes + 1) || ' times while it ran' END,
+        history = CASE WHEN crashes + 1 >= max_crashes THEN pgqueue.last_attempts(
+            job.id, job.attempt, 'lost', 'LeaseLost',
+            'the worker stopped renewing its lease', NULL) END,
         crashes = crashes + 1, lease_until = NULL, worker_id = NULL
     FROM lost
     WHERE job.id = lost.id

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pgqueue import statements
+from pgqueue.options import LONGEST
 from pgqueue.outcome import Cancelled, Crashed, Died, Outcome, Released, Retried, Snoozed, Succeeded
 from pgqueue.storage.operation import Operation, Statement
 
@@ -113,4 +114,4 @@ def _us(seconds: float) -> int:
 
 
 def _delay(seconds: float) -> int:
-    return math.ceil(seconds * 1000)
+    return math.ceil(min(seconds, LONGEST) * 1000)

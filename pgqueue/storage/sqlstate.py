@@ -45,9 +45,13 @@ _BY_CLASS = {
 def remedy(error: BaseException) -> Remedy:
     """Return what to do about *error*, which a statement or a connection attempt raised."""
     if not isinstance(error, psycopg.Error):
+        if isinstance(error, UnicodeError):
+            return Remedy.BISECT  # text that cannot be sent: half a surrogate pair
         # A deadline of our own, or the socket: the connection is not to be trusted any more.
         return Remedy.RECONNECT if isinstance(error, (TimeoutError, OSError)) else Remedy.BUG
     code = error.sqlstate
+    if code is None and isinstance(error, psycopg.DataError):
+        return Remedy.BISECT  # psycopg itself refuses to send it: a NUL
     if code is None:
         # libpq and psycopg report a broken connection without a code; what else has none is a bug.
         broken = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))

@@ -71,10 +71,10 @@ def forget_partitions() -> Operation[int]:
     return int(rows[0][0])
 
 
-def hold_bells(queues: Sequence[str]) -> Operation[int]:
-    """Hold the bells of *queues* for this session; return how many were got."""
+def hold_bells(queues: Sequence[str]) -> Operation[bool]:
+    """Hold the bells of *queues* for this session; return whether all were got."""
     rows = yield from query("hold_bells", queues=list(queues))
-    return int(rows[0][0])
+    return bool(rows[0][0])
 
 
 def release_bells() -> Operation[None]:

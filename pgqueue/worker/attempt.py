@@ -77,14 +77,24 @@ def conclude(
     """Return the outcome of a handler that raised *error*. *why*: what it had been told to end for.
 
     A handler that ends itself because its worker stops has not decided anything about its job.
+    An error that cannot be judged fails the attempt like any other.
     """
+    try:
+        return _judge(task, job, error, started, why)
+    except Exception as broken:  # noqa: BLE001  such as a Snooze whose subclass has no delay
+        return fail(task, job, broken, started)
+
+
+def _judge(
+    task: AnyTask, job: Job, error: BaseException, started: float, why: Why | None
+) -> Outcome:
     ended = boottime()
     if isinstance(error, Cancel) and why not in (None, Why.CANCELLED):
         return stopped(job, why, started)
     if isinstance(error, Snooze):
         return Snoozed(job, started, ended, error.delay)
     if isinstance(error, Cancel):
-        return Cancelled(job, started, ended, str(error) or None)
+        return Cancelled(job, started, ended, failure.text_of(error) or None)
     if isinstance(error, LeaseLost):
         return Lost(job, started, ended)
     if failure.is_conflict(error) and job.attempt - 1 - job.failures < FREE_CONFLICTS:

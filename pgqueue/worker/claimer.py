@@ -78,7 +78,7 @@ class Claimer:
         if found:
             self.mode, self._since = Mode.APART, boottime()
         else:
-            self.mode = Mode.NORMAL
+            self._resume()  # they are locked, or another worker was sooner
 
     def lose_patience(self) -> None:
         """Work normally for a while if long jobs keep the hands from becoming empty."""

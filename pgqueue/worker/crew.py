@@ -43,6 +43,7 @@ class Crew:
         self._on_stale = on_stale
         self._running: set[Hold] = set()
         self._filling = False
+        self._closed_for: str | None = None
         self._base = contextvars.copy_context()
 
     @property
@@ -59,7 +60,10 @@ class Crew:
         """Run these as soon as there are slots."""
         for hold in holds:
             self.lanes[hold.job.queue].waiting.append(hold)
-        self.fill()
+        if self._closed_for is None:
+            self.fill()
+        else:
+            self.release_waiting(self._closed_for)  # the claim was under way when we stopped
 
     def fill(self) -> None:
         """Start waiting jobs on free slots; at most a slice of time, then the loop has its turn."""
@@ -79,7 +83,8 @@ class Crew:
             self._filling = False
 
     def release_waiting(self, why: str) -> None:
-        """Give back, uncharged, what has not been started."""
+        """Give back, uncharged, what has not been started; start nothing from now on."""
+        self._closed_for = why
         now = boottime()
         for lane in self.lanes.values():
             while lane.waiting:

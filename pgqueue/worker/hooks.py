@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -28,6 +29,8 @@ class Reporter:
         self._worker_id = worker_id
         self._on_retry = on_retry
         self._running: set[asyncio.Future[Any]] = set()
+        # Not the loop's own threads: a hook that hangs would take them from all that needs one.
+        self._threads = ThreadPoolExecutor(thread_name_prefix="pgqueue-job-hook")
         self.succeeded = 0
         self.failed = 0
 
@@ -52,12 +55,23 @@ class Reporter:
         """Give running hooks some time to end."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _call(self, hooks: Sequence[Callable[[JobEvent], Any]], event: JobEvent) -> None:
         for hook in hooks:
-            future = asyncio.ensure_future(_guarded(hook, event))
+            future = asyncio.ensure_future(self._guarded(hook, event))
             self._running.add(future)
             future.add_done_callback(self._running.discard)
+
+    async def _guarded(self, hook: Callable[[JobEvent], Any], event: JobEvent) -> None:
+        try:
+            if inspect.iscoroutinefunction(hook):
+                await hook(event)
+            else:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._threads, partial(hook, event))
+        except Exception:
+            log.exception("hook %r failed for job %d", hook, event.job_id)
 
     def _event(self, outcome: Outcome) -> JobEvent:
         job = outcome.job
@@ -108,11 +122,3 @@ def _log_failure(event: JobEvent) -> None:
     )
 
 
-async def _guarded(hook: Callable[[JobEvent], Any], event: JobEvent) -> None:
-    try:
-        if inspect.iscoroutinefunction(hook):
-            await hook(event)
-        else:
-            await asyncio.get_running_loop().run_in_executor(None, partial(hook, event))
-    except Exception:
-        log.exception("hook %r failed for job %d", hook, event.job_id)

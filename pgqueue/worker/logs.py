@@ -2,11 +2,14 @@
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 
 from pgqueue.context import JobFields
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 _format = "text"
 
@@ -18,7 +21,8 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line = super().formatMessage(record)
+        # An error's text is anybody's: it must not look like a line of its own.
+        line = _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().formatMessage(record))
         fields = record.__dict__
         if fields.get("task") and "job_id" in fields:
             line += f" [{fields['task']} {fields['job_id']}.{fields['attempt']} {fields['queue']}]"

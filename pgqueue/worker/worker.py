@@ -43,6 +43,10 @@ _LAST_WORDS = 5.0
 """Seconds after the grace in which the last outcomes must be written."""
 
 
+class StoppedEarly(PgqueueError):
+    """A worker was told to stop while it still waited for its database."""
+
+
 class Worker:
     """Runs jobs of *tasks* from the database at *dsn*, in this event loop.
 
@@ -83,6 +87,8 @@ class Worker:
         configuration), 70 (a bug) or 75 (half the threads are lost; start me again)."""
         try:
             await self.start()
+        except StoppedEarly:
+            return EXIT_OK
         except PgqueueError as error:
             log.critical("%s", error)
             return EXIT_CONFIGURE
@@ -200,6 +206,8 @@ class Worker:
                 log.warning("waiting for the database: %s", str(error).strip())
                 await self._session.close()
                 await self._session.back_off()
+            if self._stopping.is_set():
+                raise StoppedEarly("told to stop before there was a database")
 
     def _assemble(self, home: schema.Identity, state: Any) -> None:
         settings = self.settings

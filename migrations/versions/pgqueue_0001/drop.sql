@@ -3,7 +3,7 @@ DROP TRIGGER jobs_on_dead ON pgqueue.jobs;
 DROP FUNCTION pgqueue.adopt, pgqueue.resume, pgqueue.pause, pgqueue.edit, pgqueue.discard,
     pgqueue.retry, pgqueue.cancel, pgqueue.why_not, pgqueue.record_verb, pgqueue.forget_partition,
     pgqueue.make_partitions, pgqueue.make_partition, pgqueue.days_needed, pgqueue.attempt_expiry,
-    pgqueue.expiry, pgqueue.enqueue_on_dead, pgqueue.enqueue, pgqueue.enqueue_many,
+    pgqueue.expiry, pgqueue.enqueue_on_dead, pgqueue.last_attempts, pgqueue.enqueue, pgqueue.enqueue_many,
     pgqueue.fingerprint, pgqueue.milliseconds, pgqueue.ring, pgqueue.bell,
     pgqueue.revision;
 DROP TABLE pgqueue.home, pgqueue.audit, pgqueue.workers, pgqueue.queues, pgqueue.tasks,

@@ -1,9 +1,9 @@
 -- Enqueue: the one place where a job is made, for Python, SQL and every other language.
 
--- NULL stays NULL: "not said".
+-- Rounded up: a delay is never cut short. NULL stays NULL: "not said".
 CREATE FUNCTION pgqueue.milliseconds(duration interval) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (extract(epoch FROM duration) * 1000)::bigint;
+RETURN ceil(extract(epoch FROM duration) * 1000)::bigint;
 
 -- The equality of plain arguments, whatever the spelling of their JSON.
 CREATE FUNCTION pgqueue.fingerprint(args json) RETURNS bigint
@@ -169,6 +169,43 @@ BEGIN
     );
 END
 $$;
+
+-- What the dead letter keeps of a job's attempts, because it outlives their own retention: the last
+-- ten, the one that ends now among them (outcome NULL: it dies without one). At most 64 KiB: where
+-- errors are too long for that, less of each.
+CREATE FUNCTION pgqueue.last_attempts(
+    job_id bigint, attempt bigint, outcome text, error_type text, error text, traceback text
+) RETURNS json
+LANGUAGE sql STABLE
+RETURN (
+    WITH latest AS MATERIALIZED (
+        SELECT last_attempts.attempt, last_attempts.outcome, clock_timestamp() AS ended_at,
+            last_attempts.error_type, last_attempts.error, last_attempts.traceback
+        WHERE last_attempts.outcome IS NOT NULL
+        UNION ALL
+        (SELECT earlier.attempt, earlier.outcome, earlier.ended_at, earlier.error_type,
+            earlier.error, earlier.traceback
+         FROM pgqueue.attempts AS earlier
+         WHERE earlier.job_id = last_attempts.job_id
+         ORDER BY earlier.attempt DESC
+         LIMIT 10)
+        ORDER BY attempt DESC
+        LIMIT 10
+    ), sized AS MATERIALIZED (
+        SELECT size.n, json_agg(json_build_object(
+                'attempt', latest.attempt, 'outcome', latest.outcome, 'ended_at', latest.ended_at,
+                'error_type', latest.error_type, 'error', left(latest.error, size.error),
+                'traceback', right(latest.traceback, size.traceback)
+            ) ORDER BY latest.attempt) AS history
+        FROM latest
+        CROSS JOIN (VALUES (1, 1000, 5000), (2, 150, 650)) AS size (n, error, traceback)
+        GROUP BY size.n
+    )
+    SELECT history FROM sized
+    WHERE n = 2 OR octet_length(history::text) <= 65536
+    ORDER BY n
+    LIMIT 1
+);
 
 -- A guaranteed reaction to a death, whoever caused it: worker, rescuer, expiry. Same statement, same
 -- transaction. The reacting job itself has none, so that no chain of deaths can run away.

@@ -61,6 +61,7 @@ CREATE TABLE pgqueue.jobs (
     CONSTRAINT jobs_queue CHECK (length(queue) BETWEEN 1 AND 100),
     CONSTRAINT jobs_task CHECK (length(task) BETWEEN 1 AND 200),
     CONSTRAINT jobs_key CHECK (length(key) BETWEEN 1 AND 500),
+    CONSTRAINT jobs_on_dead_task CHECK (length(on_dead_task) BETWEEN 1 AND 200),
     CONSTRAINT jobs_priority CHECK (priority >= 0),
     CONSTRAINT jobs_max_attempts CHECK (max_attempts BETWEEN 1 AND 1000),
     CONSTRAINT jobs_max_crashes CHECK (max_crashes BETWEEN 1 AND 1000),

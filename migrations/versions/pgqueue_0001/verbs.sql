@@ -55,7 +55,8 @@ BEGIN
         pgqueue.expiry(gone.keep), gone.failures, gone.crashes, gone.max_attempts, gone.priority,
         'cancelled', gone.queue, gone.task, gone.key, gone.actor, gone.args, gone.metadata,
         cancel.reason
-    FROM gone;
+    FROM gone
+    WHERE gone.keep > interval '0';
     RETURN 'cancelled';
 END
 $$;
@@ -95,25 +96,33 @@ CREATE FUNCTION pgqueue.discard(
     job_id bigint, actor text DEFAULT NULL, reason text DEFAULT NULL
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    discarded bigint;
 BEGIN
-    WITH target AS MATERIALIZED (
-        SELECT id FROM pgqueue.jobs WHERE id = discard.job_id AND state = 'dead'
-        FOR NO KEY UPDATE SKIP LOCKED
-    ), gone AS (
-        DELETE FROM pgqueue.jobs AS job USING target WHERE job.id = target.id RETURNING job.*
+    WITH gone AS (
+        DELETE FROM pgqueue.jobs AS job
+        USING (
+            SELECT id FROM pgqueue.jobs WHERE id = discard.job_id AND state = 'dead'
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS target
+        WHERE job.id = target.id
+        RETURNING job.*
+    ), kept AS (
+        INSERT INTO pgqueue.finished_jobs (
+            id, attempt, created_at, run_at, started_at, finished_at, expires_on, failures,
+            crashes, max_attempts, priority, state, queue, task, key, actor, args, metadata,
+            reason, error_type, error, fingerprint, history
+        )
+        SELECT
+            gone.id, gone.attempt, gone.created_at, gone.run_at, gone.claimed_at, clock_timestamp(),
+            pgqueue.expiry(gone.keep), gone.failures, gone.crashes, gone.max_attempts,
+            gone.priority, 'discarded', gone.queue, gone.task, gone.key, gone.actor, gone.args,
+            gone.metadata, gone.reason, gone.error_type, gone.error, gone.fingerprint, gone.history
+        FROM gone
+        WHERE gone.keep > interval '0'
     )
-    INSERT INTO pgqueue.finished_jobs (
-        id, attempt, created_at, run_at, started_at, finished_at, expires_on, failures, crashes,
-        max_attempts, priority, state, queue, task, key, actor, args, metadata,
-        reason, error_type, error, fingerprint, history
-    )
-    SELECT
-        gone.id, gone.attempt, gone.created_at, gone.run_at, gone.claimed_at, clock_timestamp(),
-        pgqueue.expiry(gone.keep), gone.failures, gone.crashes, gone.max_attempts, gone.priority,
-        'discarded', gone.queue, gone.task, gone.key, gone.actor, gone.args, gone.metadata,
-        gone.reason, gone.error_type, gone.error, gone.fingerprint, gone.history
-    FROM gone;
-    IF NOT FOUND THEN
+    SELECT count(*) INTO discarded FROM gone;
+    IF discarded = 0 THEN
         RETURN pgqueue.why_not(job_id);
     END IF;
     PERFORM pgqueue.record_verb('discard', actor, job_id, NULL, reason);

@@ -1,0 +1,472 @@
+"""The schema keeps its own rules: the code's states, one row whoever enqueues, no illegal move, and
+history that grows and shrinks beside whoever is at work."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+from psycopg.types.json import Json
+
+from pgqueue import NewJob, Tasks, enqueue
+from pgqueue.job import FINAL_STATES, LIVE_STATES, TRANSITIONS, Job, Reason, State
+from pgqueue.outcome import Cancelled, Crashed, Died, Failure, Released, Retried, Snoozed, Succeeded
+from pgqueue.storage import jobs, upkeep, verbs
+from pgqueue.storage.drivers import run
+from pgqueue.storage.finishing import finish
+from tests.rows import LEASE, WORKER, add, claim_one, job_row
+
+Connection = psycopg.Connection[Any]
+
+
+def checked(connection: Connection, constraint: str) -> set[str]:
+    """The words that a CHECK constraint allows."""
+    row = connection.execute(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE conname = %s AND connamespace = 'pgqueue'::regnamespace",
+        [constraint],
+    ).fetchone()
+    assert row
+    return set(re.findall(r"'(\w+)'", row[0]))
+
+
+# The words
+
+
+def test_the_states_of_jobs_are_the_living_ones_of_the_code(connection: Connection) -> None:
+    assert checked(connection, "jobs_state") == set(LIVE_STATES)
+
+
+def test_the_states_of_history_are_the_final_ones_of_the_code(connection: Connection) -> None:
+    assert checked(connection, "finished_jobs_state") == set(FINAL_STATES)
+
+
+def test_the_reasons_of_death_are_those_of_the_code(connection: Connection) -> None:
+    assert checked(connection, "jobs_reason") == set(Reason)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_job_may_die_of_every_reason(connection: Connection, reason: Reason) -> None:
+    job_id = add(connection)
+    failure = Failure("E", "e", None, "e")
+    died = Died(claim_one(connection), 0, 0, failure, reason)
+    assert run(connection, finish([died], worker_id=WORKER, moment=0)) == {job_id}
+    assert job_row(connection, job_id).reason == reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'succeeded'",
+        "state = 'asleep'",
+        "state = 'dead'",
+        "state = 'dead', reason = 'boredom'",
+        "reason = 'timeout'",
+        "state = 'running'",
+        "state = 'running', lease_until = now()",
+        "lease_until = now()",
+        "attempt = -1",
+        "failures = -1",
+        "crashes = -1",
+        "priority = -1",
+        "max_attempts = 0",
+        "max_crashes = 0",
+        "timeout = interval '0'",
+        "keep = interval '-1 day'",
+        "queue = ''",
+        "task = ''",
+        "key = ''",
+        "on_dead_task = ''",
+        "on_dead_task = repeat('x', 201)",
+    ],
+)
+def test_a_row_that_makes_no_sense_is_refused(connection: Connection, change: str) -> None:
+    add(connection)
+    with pytest.raises(errors.CheckViolation):
+        connection.execute(f"UPDATE pgqueue.jobs SET {change}")  # noqa: S608  from the list above
+
+
+def test_moments_have_time_zones_and_ids_room(connection: Connection) -> None:
+    wrong = connection.execute(
+        """
+        SELECT table_name, column_name, data_type FROM information_schema.columns
+        WHERE table_schema = 'pgqueue' AND (
+            data_type = 'timestamp without time zone'
+            OR (data_type <> 'bigint' AND column_name IN ('id', 'job_id', 'attempt')
+                AND table_name <> 'workers'))
+        """
+    ).fetchall()
+    assert wrong == []
+
+
+def test_no_foreign_key_points_anywhere(connection: Connection) -> None:
+    found = connection.execute(
+        "SELECT conname FROM pg_constraint "
+        "WHERE contype = 'f' AND connamespace = 'pgqueue'::regnamespace"
+    ).fetchall()
+    assert found == []
+
+
+def test_no_index_is_one_that_a_finish_could_be_tempted_by(connection: Connection) -> None:
+    """A finish says ``state = 'running'``: an index for that would be walked instead of the key."""
+    predicates = connection.execute(
+        """
+        SELECT pg_get_expr(indpred, indrelid) FROM pg_index
+        WHERE indrelid = 'pgqueue.jobs'::regclass AND indpred IS NOT NULL
+        """
+    ).fetchall()
+    assert predicates
+    assert not [predicate for (predicate,) in predicates if "running" in predicate]
+
+
+def test_what_runs_with_its_owners_rights_looks_only_where_it_should(
+    connection: Connection,
+) -> None:
+    found = connection.execute(
+        "SELECT proname, proconfig FROM pg_proc "
+        "WHERE prosecdef AND pronamespace = 'pgqueue'::regnamespace"
+    ).fetchall()
+    assert {name for name, _ in found} == {"make_partition", "make_partitions", "forget_partition"}
+    assert all("search_path=pgqueue, pg_temp" in config for _, config in found)
+
+
+# One row, whoever enqueues
+
+
+def sql_enqueue(connection: Connection, task: str, args: str, **named: Any) -> int:
+    arguments = [sql.SQL("{}, {}::json").format(task, args)]
+    arguments += [
+        sql.SQL("{} => {}").format(sql.Identifier(name), value) for name, value in named.items()
+    ]
+    statement = sql.SQL("SELECT pgqueue.enqueue({})").format(sql.SQL(", ").join(arguments))
+    row = connection.execute(statement).fetchone()
+    assert row
+    return int(row[0])
+
+
+def compared(connection: Connection, job_id: int) -> dict[str, Any]:
+    """The whole row and its key's, with times as distances from the enqueue."""
+    row = job_row(connection, job_id)._asdict()
+    created_at = row.pop("created_at")
+    assert row.pop("id") == job_id
+    for name in ("run_at", "expires_at"):
+        if row[name] is not None and abs(row[name] - created_at) < timedelta(days=1000):
+            row[name] -= created_at
+    row["args text"] = connection.execute(
+        "SELECT args::text, metadata::text FROM pgqueue.jobs WHERE id = %s", [job_id]
+    ).fetchone()
+    if row["key"] is not None:
+        key = connection.execute(
+            "SELECT scope, fingerprint, expires_at - %s FROM pgqueue.job_keys WHERE job_id = %s",
+            [created_at, job_id],
+        ).fetchone()
+        assert key
+        row["key's"] = key
+        connection.execute("DELETE FROM pgqueue.job_keys")
+    return row
+
+
+MOMENT = datetime(2199, 12, 31, 23, 59, 59, 123456, tzinfo=UTC)
+PARITY: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"queue": "fast"}, {"queue": "fast"}),
+    ({"priority": 0}, {"priority": 0}),
+    ({"delay": 90.5}, {"delay": timedelta(seconds=90.5)}),
+    ({"delay": 0}, {"delay": timedelta(0)}),
+    ({"delay": 0.0001}, {"delay": timedelta(microseconds=100)}),
+    ({"delay": 0.07}, {"delay": timedelta(milliseconds=70)}),
+    ({"run_at": MOMENT}, {"run_at": MOMENT}),
+    ({"run_at": MOMENT - timedelta(days=90_000)}, {"run_at": MOMENT - timedelta(days=90_000)}),
+    ({"expires": MOMENT}, {"expires_at": MOMENT}),
+    ({"max_attempts": 1000}, {"max_attempts": 1000}),
+    ({"max_crashes": 1}, {"max_crashes": 1}),
+    ({"timeout": 0.001}, {"timeout": timedelta(milliseconds=1)}),
+    ({"timeout": None}, {"timeout": timedelta(milliseconds=-1)}),
+    ({"keep": 0}, {"keep": timedelta(0)}),
+    ({"keep": timedelta(days=40)}, {"keep": timedelta(days=40)}),
+    ({"key": "k"}, {"key": "k"}),
+    ({"key": "k", "key_ttl": 60}, {"key": "k", "key_ttl": timedelta(seconds=60)}),
+    ({"actor": "ada"}, {"actor": "ada"}),
+    ({"metadata": {"a": [1, None]}}, {"metadata": Json({"a": [1, None]})}),
+    ({"on_dead_task": "mourn"}, {"on_dead_task": "mourn"}),
+    ({"on_dead_task": ""}, {"on_dead_task": ""}),
+    ({"notify": False}, {"notify": False}),
+]
+
+
+@pytest.mark.parametrize(("python", "in_sql"), PARITY, ids=[str(p) for p, _ in PARITY])
+@pytest.mark.parametrize("queue_row", [False, True], ids=["bare queue", "queue with settings"])
+@pytest.mark.parametrize("said", ["by the task", "by nobody"])
+def test_sql_and_python_enqueue_the_same_row(
+    connection: Connection,
+    python: dict[str, Any],
+    in_sql: dict[str, Any],
+    said: str,
+    queue_row: bool,
+) -> None:
+    tasks = Tasks()
+    options: dict[str, Any] = {}
+    if said == "by the task":
+        options = {
+            "queue": "email", "priority": 7, "max_attempts": 9, "max_crashes": 4, "timeout": 12.5,
+            "keep": timedelta(days=3), "on_dead_task": "sorry",
+        }  # fmt: skip
+
+    @tasks.task("greet", **options)
+    def greet(name: str, times: int = 1) -> None: ...
+
+    run(connection, upkeep.sync_tasks(task.defaults for task in tasks))
+    if queue_row:
+        connection.execute(
+            """
+            INSERT INTO pgqueue.queues (name, priority, max_attempts, max_crashes, timeout_ms, keep)
+            SELECT name, 50, 51, 52, 53000, '54 days'
+            FROM unnest(ARRAY['default', 'email', 'fast']) AS name
+            """
+        )
+    by_python = enqueue(connection, greet.job("Ada", times=2), **python).id
+    expected = compared(connection, by_python)
+    by_sql = sql_enqueue(connection, "greet", '{"name":"Ada","times":2}', **in_sql)
+
+    assert compared(connection, by_sql) == expected
+
+
+def test_every_option_is_compared(connection: Connection) -> None:
+    fields = {name for python, _ in PARITY for name in python}
+    assert fields == {*NewJob._fields[2:], "notify"}
+    row = connection.execute(
+        "SELECT proargnames[1:pronargs] FROM pg_proc WHERE oid = 'pgqueue.enqueue'::regproc"
+    ).fetchone()
+    assert row
+    named = {name for _, in_sql in PARITY for name in in_sql}
+    assert set(row[0]) == {"task", "args", *named}
+
+
+def test_enqueue_never_writes_to_queues_or_tasks(connection: Connection) -> None:
+    add(connection, queue="new", task="new")
+    for table in ("queues", "tasks"):
+        row = connection.execute(
+            sql.SQL("SELECT count(*) FROM pgqueue.{}").format(sql.Identifier(table))
+        ).fetchone()
+        assert row == (0,)
+
+
+def test_synced_tasks_may_be_forgotten_of_their_options_again(connection: Connection) -> None:
+    run(connection, upkeep.sync_tasks([NewJob("greet", priority=1, timeout=None)]))
+    run(connection, upkeep.sync_tasks([NewJob("greet"), NewJob("other")]))
+    row = job_row(connection, sql_enqueue(connection, "greet", "{}"))
+    assert (row.priority, row.timeout) == (100, timedelta(seconds=60))
+
+
+def test_the_key_that_sql_reports_is_that_of_the_job_there_is(connection: Connection) -> None:
+    first = sql_enqueue(connection, "greet", "{}", key="k")
+    assert sql_enqueue(connection, "greet", '{"other": 1}', key="k") == first
+
+
+# No illegal move
+
+
+def put(connection: Connection, state: str) -> int:
+    """A job in *state* of which all else invites to be moved: due, expired, ours, suspected."""
+    job_id = add(connection)
+    if state in FINAL_STATES:
+        claimed = claim_one(connection)
+        run(connection, finish([Succeeded(claimed, 0, 0, None)], worker_id=WORKER, moment=0))
+        connection.execute(
+            "UPDATE pgqueue.finished_jobs SET state = %s WHERE id = %s", [state, job_id]
+        )
+    else:
+        connection.execute(
+            """
+            UPDATE pgqueue.jobs SET
+                state = %(state)s, attempt = 1, worker_id = %(worker)s, run_at = now(),
+                cancel_requested_at = CASE %(cancel)s WHEN 1 THEN now() END,
+                lease_until = CASE %(state)s WHEN 'running' THEN now() - interval '1s' END,
+                reason = CASE %(state)s WHEN 'dead' THEN 'timeout' END
+            WHERE id = %(id)s
+            """,
+            {"state": state, "worker": WORKER, "id": job_id, "cancel": job_id % 2},
+        )
+    return job_id
+
+
+def held(connection: Connection, job_id: int) -> Job:
+    row = job_row(connection, job_id)
+    return Job(
+        job_id, 1, row.queue, row.task, row.priority, row.run_at, row.created_at, 0, 0, 5, 3,
+        None, None, "{}", None,
+    )  # fmt: skip
+
+
+FAILURE = Failure("E", "e", None, "e")
+Move = Callable[[Connection, int], object]
+
+
+def finishing(make: Callable[[Job], Any]) -> Move:
+    return lambda connection, job_id: run(
+        connection, finish([make(held(connection, job_id))], worker_id=WORKER, moment=0)
+    )
+
+
+def expire(connection: Connection, job_id: int) -> None:
+    connection.execute("UPDATE pgqueue.jobs SET expires_at = now() - interval '1s'")
+    run(connection, jobs.expire(limit=9))
+
+
+def suspect(connection: Connection, job_id: int) -> None:
+    connection.execute("UPDATE pgqueue.jobs SET crashes = 1")
+    run(
+        connection,
+        jobs.claim_suspects(
+            worker_id=WORKER, queues=["default"], tasks=["work"], lease=LEASE, few=9
+        ),
+    )
+
+
+def take(connection: Connection, job_id: int) -> None:
+    run(
+        connection,
+        jobs.claim(worker_id=WORKER, limits={"default": 9}, tasks=["work"], lease=LEASE),
+    )
+
+
+MOVES: dict[str, Move] = {
+    "claim": take,
+    "claim suspects": suspect,
+    "stage": lambda connection, _: run(connection, jobs.stage(limit=9)),
+    "expire": expire,
+    "rescue": lambda connection, _: run(connection, jobs.rescue(limit=9)),
+    "release strays": lambda connection, _: run(
+        connection, jobs.release_strays(worker_id=WORKER, held=[])
+    ),
+    "renew": lambda connection, job_id: run(
+        connection, jobs.renew(worker_id=WORKER, ids=[job_id], lease=LEASE)
+    ),
+    "succeed": finishing(lambda job: Succeeded(job, 0, 0, None)),
+    "retry later": finishing(lambda job: Retried(job, 0, 0, FAILURE, 60)),
+    "retry at once": finishing(lambda job: Retried(job, 0, 0, FAILURE, 0)),
+    "die": finishing(lambda job: Died(job, 0, 0, FAILURE, Reason.TIMEOUT)),
+    "end cancelled": finishing(lambda job: Cancelled(job, 0, 0, None)),
+    "snooze": finishing(lambda job: Snoozed(job, 0, 0, 60)),
+    "release": finishing(lambda job: Released(job, 0, 0, "why")),
+    "crash": finishing(lambda job: Crashed(job, 0, 0, "why")),
+    "cancel": lambda connection, job_id: run(connection, verbs.cancel([job_id])),
+    "redrive": lambda connection, job_id: run(connection, verbs.retry([job_id])),
+    "discard": lambda connection, job_id: run(connection, verbs.discard([job_id])),
+    "edit": lambda connection, job_id: run(connection, verbs.edit(job_id, args="{}")),
+}
+WAITING = {State.BLOCKED, State.SCHEDULED, State.AVAILABLE}
+MOVED_FROM: dict[str, set[State]] = {
+    "claim": {State.AVAILABLE},
+    "claim suspects": {State.AVAILABLE},
+    "stage": {State.SCHEDULED},
+    "expire": {State.AVAILABLE},
+    "renew": set(),
+    "cancel": WAITING,
+    "redrive": {State.DEAD, State.SCHEDULED},
+    "discard": {State.DEAD},
+    "edit": set(),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("state", State)
+def test_the_database_refuses_every_move_that_is_not_legal(
+    connection: Connection, state: State, move: str
+) -> None:
+    ids = [put(connection, state), put(connection, state)]
+    for job_id in ids:
+        MOVES[move](connection, job_id)
+    expected = MOVED_FROM.get(move, {State.RUNNING})
+
+    for job_id in ids:
+        new = State(job_row(connection, job_id).state)
+        assert new == state or new in TRANSITIONS[state]
+        assert (new != state) == (state in expected)
+
+
+# Partitions
+
+
+def test_partitions_come_and_go_beside_an_open_finish_and_an_open_reader(dsn: str) -> None:
+    with (
+        psycopg.connect(dsn) as finisher,
+        psycopg.connect(dsn) as reader,
+        psycopg.connect(dsn, autocommit=True) as other,
+        psycopg.connect(dsn, autocommit=True) as upkeeper,
+    ):
+        for _ in range(3):
+            add(other, keep=timedelta(days=2))
+        other.execute(
+            "CREATE TABLE pgqueue.finished_jobs_20010101 (LIKE pgqueue.finished_jobs INCLUDING ALL)"
+        )
+        other.execute(
+            "ALTER TABLE pgqueue.finished_jobs ATTACH PARTITION pgqueue.finished_jobs_20010101 "
+            "FOR VALUES FROM ('2001-01-01') TO ('2001-01-02')"
+        )
+        first, second, third = (claim_one(other) for _ in range(3))
+        reader.execute("SELECT FROM pgqueue.attempts")
+        _succeed(finisher, first)
+        for connection in (other, upkeeper):
+            connection.execute("SET statement_timeout = '5s'")
+        upkeeper.execute("INSERT INTO pgqueue.queues (name, keep) VALUES ('long', '50 days')")
+
+        made = run(upkeeper, upkeep.make_partitions())
+        assert run(upkeeper, upkeep.forget_partitions()) == 0, "the finisher uses the parent"
+        _succeed(other, second)
+        _succeed(finisher, third)
+        finisher.commit()
+        reader.rollback()
+
+        assert run(upkeeper, upkeep.forget_partitions()) == 1
+        assert made + run(upkeeper, upkeep.make_partitions()) > 15
+        row = upkeeper.execute("SELECT count(*) FROM pgqueue.finished_jobs").fetchone()
+        assert row == (3,)
+        row = upkeeper.execute("SELECT count(*) FROM ONLY pgqueue.finished_jobs_default").fetchone()
+        assert row == (0,)
+
+
+def _succeed(connection: Connection, job: Job) -> None:
+    done = finish([Succeeded(job, 0, 0, None)], worker_id=WORKER, moment=0)
+    assert run(connection, done) == {job.id}
+
+
+def test_a_worker_needs_no_rights_over_tables_to_keep_the_partitions(
+    connection: Connection,
+) -> None:
+    connection.execute("CREATE ROLE pgqueue_test_worker")
+    connection.execute("GRANT USAGE ON SCHEMA pgqueue TO pgqueue_test_worker")
+    connection.execute(
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA pgqueue "
+        "TO pgqueue_test_worker"
+    )
+    connection.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA pgqueue TO pgqueue_test_worker")
+    connection.execute("INSERT INTO pgqueue.queues (name, keep) VALUES ('long', '50 days')")
+    connection.execute("SET LOCAL ROLE pgqueue_test_worker")
+
+    assert run(connection, upkeep.make_partitions()) > 0
+    assert run(connection, upkeep.forget_partitions()) == 0
+    add(connection, keep=timedelta(days=50))
+    _succeed(connection, claim_one(connection))
+
+
+# The bell
+
+
+def test_a_probe_leaves_no_lock_behind(connection: Connection) -> None:
+    add(connection)
+    row = connection.execute(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    ).fetchone()
+    assert row == (0,)
+
+
+def test_there_are_sixteen_bells(connection: Connection) -> None:
+    row = connection.execute(
+        "SELECT min(bell), max(bell), count(DISTINCT bell) "
+        "FROM (SELECT pgqueue.bell('queue ' || n) AS bell FROM generate_series(1, 1000) AS n) AS b"
+    ).fetchone()
+    assert row == (0, 15, 16)
