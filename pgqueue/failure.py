@@ -65,8 +65,6 @@ def is_conflict(error: BaseException | None) -> bool:
     return False
 
 
-
-
 def _traceback(error: BaseException) -> str:
     try:
         below = _below_ours(error.__traceback__)

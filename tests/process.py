@@ -158,6 +158,11 @@ class Stage:
         cursor = self._connection.execute(statement, params or None)
         return cursor.fetchall() if cursor.description else []
 
+    def disconnect(self) -> None:
+        """Let go of the connection; the next statement opens another."""
+        if self._connection is not None:
+            self._connection.close()
+
     def value(self, statement: str, *params: Any) -> Any:
         """The one value that a statement returns."""
         ((value,),) = self.sql(statement, *params)

@@ -122,7 +122,7 @@ def test_a_worker_that_slept_past_its_lease_can_change_nothing(stage: Stage) -> 
         effect.job(gate="effect"),
         wait.job(gate="plain"),
         wait_in_thread.job(gate="thread"),
-        *[quick.job() for _ in range(10)],
+        *[quick.job() for _ in range(7)],
     )
     everything = (transactional, plain, thread, *buffered)
     stage.until_started(transactional, plain, thread)
@@ -346,6 +346,7 @@ def test_an_outage_of_three_leases_under_load_loses_nothing_and_robs_nobody(
     load = Load(stage.dsn)
     stage.until(lambda: len(load.enqueued) > 1000)
 
+    stage.disconnect()
     own_server.stop()
     time.sleep(OUTAGE)
     own_server.start()

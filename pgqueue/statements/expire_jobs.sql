@@ -1,11 +1,12 @@
 -- Bury waiting jobs whose "do not start after" has passed. Claims pass over them already; this takes
--- them out of the claims' way and into the dead letter. Served by jobs_expiring.
+-- them out of the claims' way and into the dead letter. Served by jobs_expiring, and in its order:
+-- see rescue_jobs.sql.
 -- Returns how many.
 WITH late AS MATERIALIZED (
     SELECT id
     FROM pgqueue.jobs
     WHERE expires_at <= now() AND state = 'available'
-    ORDER BY id
+    ORDER BY expires_at
     LIMIT %(limit)s::bigint
     FOR NO KEY UPDATE SKIP LOCKED
 ), buried AS (

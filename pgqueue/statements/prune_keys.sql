@@ -3,7 +3,7 @@ WITH over AS MATERIALIZED (
     SELECT scope, key
     FROM pgqueue.job_keys
     WHERE expires_at < now()
-    ORDER BY scope, key
+    ORDER BY expires_at
     LIMIT %(limit)s::bigint
     FOR UPDATE SKIP LOCKED
 ), pruned AS (

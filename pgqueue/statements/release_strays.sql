@@ -5,7 +5,7 @@ WITH strays AS MATERIALIZED (
     FROM pgqueue.jobs
     WHERE lease_until IS NOT NULL AND worker_id = %(worker_id)s::uuid AND state = 'running'
         AND id <> ALL(%(ids)s::bigint[])
-    ORDER BY id
+    ORDER BY lease_until
     FOR NO KEY UPDATE SKIP LOCKED
 ), released AS (
     UPDATE pgqueue.jobs AS job

@@ -2,13 +2,14 @@
 -- lock: nothing can finish or renew between the look and the write. Any worker may run it.
 --
 -- Each rescue counts as a crash: the next run is watched (claim_suspects.sql), and at max_crashes the
--- job is dead. A job that somebody wanted cancelled is cancelled. Served by jobs_lease.
+-- job is dead. A job that somebody wanted cancelled is cancelled. Served by jobs_lease, and in its
+-- order: in the order of ids the planner would rather walk the primary key past all that waits.
 -- Returns how many jobs were rescued, died, and were cancelled.
 WITH expired AS MATERIALIZED (
     SELECT id
     FROM pgqueue.jobs
     WHERE lease_until < now() AND state = 'running'
-    ORDER BY id
+    ORDER BY lease_until
     LIMIT %(limit)s::bigint
     FOR NO KEY UPDATE SKIP LOCKED
 ), cancelled AS (

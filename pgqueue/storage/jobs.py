@@ -121,13 +121,14 @@ def lock_running(*, worker_id: str, job: Job, idle_limit: timedelta) -> Operatio
 
 
 def lock_undecided(*, worker_id: str, job: Job) -> Operation[bool]:
-    """Wait for a commit in flight, then return whether the job is still running and ours."""
+    """Return whether the job is still running and ours. Raises LockNotAvailable while the COMMIT is
+    in flight."""
     rows = yield from query("lock_undecided", worker_id=worker_id, id=job.id, attempt=job.attempt)
     return bool(rows)
 
 
 def find_unlocked(ids: Sequence[int]) -> Operation[set[int]]:
-    """Return those of *ids* whose rows nobody has locked."""
+    """Return those of *ids* whose rows nobody has locked, or are gone."""
     rows = yield from query("find_unlocked", ids=list(ids))
     return {row[0] for row in rows}
 

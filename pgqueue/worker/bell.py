@@ -7,6 +7,7 @@ from pgqueue.worker.clock import boottime
 from pgqueue.worker.session import Session
 
 _BUSY_SECONDS = 0.05
+_AGAIN = 30.0
 
 
 class Bell:
@@ -21,20 +22,31 @@ class Bell:
         self._queues = list(queues)
         self._held_on: object = None
         self._busy_since: float | None = None
+        self._given_up_until = 0.0
 
     @property
     def is_held(self) -> bool:
         """Whether there is nothing more to do before sleeping."""
-        return self._session.is_open and (
-            self._session.is_pooled or self._held_on is self._session.connection
+        return boottime() < self._given_up_until or (
+            self._session.is_open
+            and (self._session.is_pooled or self._held_on is self._session.connection)
         )
 
-    async def hold(self) -> None:
-        """Hold the bells of our queues. What is made available from now on rings."""
+    def shares(self, session: Session) -> bool:
+        """Whether the bell hangs on *session*."""
+        return self._session is session
+
+    async def hold(self) -> bool:
+        """Hold the bells of our queues; return whether what is made available from now on rings."""
         await self._session.open()
-        if not self.is_held:
-            await self._session.run(upkeep.hold_bells(self._queues))
+        if not self.is_held and await self._session.run(upkeep.hold_bells(self._queues)):
             self._held_on = self._session.connection
+        return self.is_held
+
+    async def give_up(self) -> None:
+        """Do without, for half a minute: who makes a job available need not ring."""
+        self._given_up_until = boottime() + _AGAIN
+        await self._session.close()
 
     async def note(self, *, busy: bool) -> None:
         """Take note of whether there is work; after a while of it let go of the bells."""

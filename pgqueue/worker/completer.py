@@ -10,7 +10,7 @@ from pgqueue.worker.holdings import Holdings
 
 log = logging.getLogger("pgqueue.worker")
 
-_LOCKED_WAIT = 1.0
+_LOCKED_WAIT = 0.5
 
 
 class Completer:
@@ -33,6 +33,7 @@ class Completer:
         self._pending: dict[tuple[int, int], Outcome] = {}
         self._locked: dict[tuple[int, int], Outcome] = {}
         self._look_again_at = 0.0
+        self._ask_again_at = 0.0
         self.undecided: list[Undecided] = []
         """COMMITs whose answer was lost."""
         self.refused: list[Outcome] = []
@@ -58,9 +59,6 @@ class Completer:
 
     def take(self, limit: int) -> list[Outcome]:
         """Return up to *limit* outcomes, oldest first; they stay here until ``written``."""
-        if self._locked and boottime() >= self._look_again_at:
-            self._pending.update(self._locked)
-            self._locked.clear()
         return list(islice(self._pending.values(), limit))
 
     def written(self, batch: Iterable[Outcome], accepted: set[int]) -> None:
@@ -86,6 +84,26 @@ class Completer:
         self._look_again_at = boottime() + _LOCKED_WAIT
         for outcome in locked:
             self._locked[_key(outcome)] = self._pending.pop(_key(outcome))
+
+    def locked(self) -> list[int]:
+        """Return the jobs whose rows it is time to look at again."""
+        if not self._locked or boottime() < self._look_again_at:
+            return []
+        self._look_again_at = boottime() + _LOCKED_WAIT
+        return [outcome.job.id for outcome in self._locked.values()]
+
+    def unlocked(self, ids: set[int]) -> None:
+        """Nobody holds the rows of these any more."""
+        for key in [key for key in self._locked if key[0] in ids]:
+            self._pending[key] = self._locked.pop(key)
+
+    def doubts(self) -> list[Undecided]:
+        """Return the undecided that it is time to ask about."""
+        return list(self.undecided) if boottime() >= self._ask_again_at else []
+
+    def still_in_doubt(self) -> None:
+        """A COMMIT is under way yet, or the server does not know that nobody waits for it."""
+        self._ask_again_at = boottime() + _LOCKED_WAIT
 
     def replace(self, old: Outcome, new: Outcome | None) -> None:
         """Write *new* instead of an outcome that the database cannot store; ``None``: give it

@@ -6,9 +6,11 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 
 from pgqueue.context import Why
@@ -21,6 +23,7 @@ from pgqueue.tasks import Tasks
 from pgqueue.worker import attempt
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.holdings import Hold, Holdings
+from pgqueue.worker.outage import Outage
 from pgqueue.worker.settings import Settings
 from pgqueue.worker.version import VERSION
 
@@ -59,6 +62,7 @@ class Heartbeat:
         self._lease = settings.lease.total_seconds()
         self._margin = min(5.0, self._lease / 6)
         self._connection: Connection[Any] | None = None
+        self._outage = Outage("heartbeat")
         self._stopping = False
         self._due = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pgqueue-heartbeat", daemon=True)
@@ -86,9 +90,10 @@ class Heartbeat:
             pause = self._lease / 3
             try:
                 self._beat()
-            except Exception as error:  # noqa: BLE001  the heart must not stop
-                level = logging.WARNING if remedy(error) is Remedy.RECONNECT else logging.ERROR
-                log.log(level, "heartbeat: %s", str(error).strip() or type(error).__name__)
+            except Exception as error:
+                if remedy(error) is Remedy.BUG:
+                    log.exception("heartbeat")
+                self._outage.suffer(error)
                 self._disconnect()
                 pause = min(_RETRY, pause) * random.uniform(0.5, 1)
             self._watch_for_stuck()
@@ -99,9 +104,10 @@ class Heartbeat:
     def _beat(self) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._dsn, "heartbeat")
-        holds = {(h.job.id, h.job.attempt): h for h in self._holdings.all()}
-        self._renew(holds)
-        run(self._connection, self._presence())
+        with _deadline(self._connection, self._lease / 3):
+            self._renew({(h.job.id, h.job.attempt): h for h in self._holdings.all()})
+            run(self._connection, self._presence())
+        self._outage.end()
         self.last_success = boottime()
         self._on_news()
 
@@ -189,6 +195,27 @@ class Heartbeat:
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None
+
+
+@contextmanager
+def _deadline(connection: Connection[Any], seconds: float) -> Iterator[None]:
+    """Cut a connection that does not answer in time: a peer that acknowledges every packet and says
+    nothing would be waited for without end."""
+    timer = threading.Timer(seconds, _cut, (connection,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: Connection[Any]) -> None:
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _is_stuck(hold: Hold, now: float) -> bool:

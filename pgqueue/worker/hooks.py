@@ -120,5 +120,3 @@ def _log_failure(event: JobEvent) -> None:
         fate,
         extra={name: getattr(event, name) for name in JobEvent.__slots__},
     )
-
-

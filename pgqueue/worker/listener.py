@@ -9,6 +9,7 @@ from psycopg import AsyncConnection, Notify
 from psycopg.rows import TupleRow
 
 from pgqueue.storage.connect import connect_async, is_pooled
+from pgqueue.worker.outage import Outage
 
 log = logging.getLogger("pgqueue.worker")
 
@@ -16,6 +17,9 @@ JOBS = "pgqueue"
 CANCELS = "pgqueue_cancel"
 _CHECK_EVERY = 10.0
 _ANSWER_WITHIN = 5.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_POOLED_PAUSE = 60.0
 
 
 class Ears:
@@ -45,10 +49,11 @@ class Listener(Ears):
     def __init__(self, dsn: str) -> None:
         super().__init__()
         self._dsn = dsn
+        self._outage = Outage("listener")
 
     async def run(self) -> None:
         """Forever: connect, LISTEN, pass on what is heard."""
-        pause = 0.1
+        pause = _FIRST_PAUSE
         while True:
             connection: AsyncConnection[TupleRow] | None = None
             try:
@@ -58,21 +63,21 @@ class Listener(Ears):
                         log.warning(
                             "listener: a transaction pooler swallows LISTEN; polling instead"
                         )
-                        pause = 60.0
+                        pause = _POOLED_PAUSE
                     else:
                         await connection.execute(f"LISTEN {JOBS}")
                         await connection.execute(f"LISTEN {CANCELS}")
-                        pause = 0.1
+                        pause = _FIRST_PAUSE
                 if not is_pooled(connection):
                     await self._listen(connection)
             except Exception as error:  # noqa: BLE001  without it the worker polls
-                log.warning("listener: %s", str(error).strip() or type(error).__name__)
+                self._outage.suffer(error)
+                pause = min(pause * 2, _LONGEST_PAUSE)
             finally:
                 self.is_up = False
                 if connection is not None:
                     connection.pgconn.finish()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 60.0)
 
     async def _listen(self, connection: AsyncConnection[TupleRow]) -> None:
         while True:
@@ -83,6 +88,7 @@ class Listener(Ears):
                 raise ConnectionError("the server does not know that we listen")
             if not self.is_up:
                 self.is_up = True
+                self._outage.end()
                 self.on_ring("")  # whatever was rung while we were deaf
             async for notification in connection.notifies(timeout=_CHECK_EVERY):
                 self._pass_on(notification)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import psycopg
+
 from pgqueue.storage import jobs, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
@@ -18,6 +20,8 @@ LIMIT = 1000
 _TICK = 1.0
 _MINUTE = 60.0
 _HOUR = 3600.0
+_PUT_OFF = 5.0
+_READ_ONLY = "25006"
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class Maintenance:
         self._settings = settings
         self._lease = settings.lease.total_seconds()
         self._wake = asyncio.Event()
+        self._awake_since = 0.0
         self.last_success = boottime()
         self._stage = Chore("stage", self._do_stage)
         self._chores = [
@@ -62,25 +67,35 @@ class Maintenance:
                 await self._session.open()
                 for chore in self._chores:
                     if boottime() >= chore.due_at:
-                        chore.due_at = boottime() + await chore.do()
+                        await self._attempt(chore)
                 self.last_success = boottime()
                 await self._sleep()
             except Exception as error:
                 if remedy(error) is Remedy.BUG:
                     log.exception("maintenance")
-                else:
-                    log.warning("maintenance: %s", str(error).strip() or type(error).__name__)
-                await self._session.close()
-                await self._session.back_off()
+                await self._session.recover(error)
+
+    async def _attempt(self, chore: Chore) -> None:
+        """Do *chore*. What the server refuses is put off: the other chores do not wait for it, and
+        the connection stays, for a rescue needs one that has been up for a while."""
+        try:
+            chore.due_at = boottime() + await chore.do()
+        except psycopg.Error as error:
+            if not self._session.is_open or error.sqlstate in (None, _READ_ONLY):
+                raise
+            chore.due_at = boottime() + _PUT_OFF
+            log.warning("maintenance: %s: %s", chore.name, str(error).strip())
 
     async def _sleep(self) -> None:
         self._wake.clear()
-        pause = min(chore.due_at for chore in self._chores) - boottime()
+        due_at = min(chore.due_at for chore in self._chores)
         try:
-            async with asyncio.timeout(max(pause, 0.001)):
+            async with asyncio.timeout(max(due_at - boottime(), 0.001)):
                 await self._wake.wait()
         except TimeoutError:
             pass
+        if boottime() - due_at > self._lease / 2:
+            self._awake_since = boottime()
 
     async def _do_stage(self) -> float:
         staged = await self._session.run(jobs.stage(limit=LIMIT))
@@ -91,8 +106,10 @@ class Maintenance:
         return min(max(staged.next_in_ms / 1000, 0.001), _TICK)
 
     async def _do_rescue(self) -> float:
-        # After an outage every lease has run out: the living renew theirs first.
-        patience = self._lease / 3 + 2 - (boottime() - self._session.opened_at)
+        # After an outage, or when the machine was asleep, every lease has run out: the living
+        # renew theirs first.
+        up_since = max(self._session.opened_at, self._awake_since)
+        patience = self._lease / 3 + 2 - (boottime() - up_since)
         if patience > 0:
             return patience
         rescued = await self._session.run(jobs.rescue(limit=LIMIT))

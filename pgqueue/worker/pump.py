@@ -5,6 +5,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from psycopg.errors import LockNotAvailable
+
 from pgqueue.job import Job
 from pgqueue.outcome import Committed, Lost, Outcome
 from pgqueue.storage import finishing, jobs, upkeep
@@ -26,6 +28,7 @@ log = logging.getLogger("pgqueue.worker")
 BATCH = 1000
 _FIRST_WAIT = 0.002
 _DEAF_POLL = 0.25
+_BELL_PATIENCE = 2.0
 
 
 class Pump:
@@ -127,11 +130,10 @@ class Pump:
     async def _rest(self) -> None:
         """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once
         more."""
-        if self._claiming and not self._bell.is_held:
-            await self._bell.hold()
+        if self._claiming and not self._bell.is_held and await self._hold_bell():
             return
         longest = self._settings.poll.total_seconds()
-        if self.is_deaf():
+        if self.is_deaf() or len(self._completer):
             longest = min(longest, _DEAF_POLL)
         try:
             async with asyncio.timeout(min(self._wait, longest)):
@@ -139,11 +141,29 @@ class Pump:
         except TimeoutError:
             self._wait = min(self._wait * 2, longest)
 
+    async def _hold_bell(self) -> bool:
+        """Hold the bell; return whether that is new. A hint's own connection may fail us."""
+        if self._bell.shares(self._session):
+            return await self._bell.hold()
+        try:
+            async with asyncio.timeout(_BELL_PATIENCE):
+                return await self._bell.hold()
+        except Exception as error:  # noqa: BLE001  without it the worker polls
+            log.warning("bell: %s; polling", str(error).strip() or type(error).__name__)
+            await self._bell.give_up()
+            return False
+
     async def _clear_doubts(self) -> None:
         """Ask the database what became of outcomes whose fate is not known."""
-        for undecided in list(self._completer.undecided):
-            decision = await self._decision(undecided.job, undecided.otherwise)
-            self._completer.decide(undecided, decision)
+        for undecided in self._completer.doubts():
+            try:
+                decision = await self._decision(undecided.job, undecided.otherwise)
+            except LockNotAvailable:
+                self._completer.still_in_doubt()
+            else:
+                self._completer.decide(undecided, decision)
+        if locked := self._completer.locked():
+            self._completer.unlocked(await self._session.run(jobs.find_unlocked(locked)))
         refused = list(self._completer.refused)
         if refused:
             written = await self._session.run(
@@ -247,6 +267,4 @@ class Pump:
             return
         if cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
             raise error
-        log.warning("database: %s", str(error).strip() or type(error).__name__)
-        await self._session.close()
-        await self._session.back_off()
+        await self._session.recover(error)

@@ -1,7 +1,6 @@
 """A connection of the worker's own that comes back: opened on demand, every wait bounded."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
@@ -12,8 +11,8 @@ from pgqueue.storage.connect import SESSION, connect_async, is_pooled
 from pgqueue.storage.drivers import run_async
 from pgqueue.storage.operation import Operation, Row, Statement
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.outage import Outage
 
-log = logging.getLogger("pgqueue.worker")
 T = TypeVar("T")
 
 DEADLINE = 40.0
@@ -29,6 +28,7 @@ class Session:
         self._role = role
         self._connection: AsyncConnection[Any] | None = None
         self._failures = 0
+        self._outage = Outage(role)
         self.opened_at = 0.0
         """When the present connection was opened, by the boot clock."""
 
@@ -48,17 +48,15 @@ class Session:
         async with asyncio.timeout(DEADLINE):
             self._connection = await connect_async(self._dsn, self._role)
         self.opened_at = boottime()
-        self._failures = 0
         return True
 
     async def run(self, operation: Operation[T]) -> T:
         """Run *operation*, each statement its own transaction."""
-        connection = self.connection
-        return await self._bounded(run_async(connection, operation))
+        return self._well(await self._bounded(run_async(self.connection, operation)))
 
     async def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run *statements* in one transaction and one round trip; return the rows of each."""
-        return await self._bounded(self._pipelined(statements))
+        return self._well(await self._bounded(self._pipelined(statements)))
 
     @property
     def connection(self) -> AsyncConnection[Any]:
@@ -72,12 +70,20 @@ class Session:
         if connection is not None:
             connection.pgconn.finish()
 
-    async def back_off(self) -> None:
-        """Sleep before the next try: 0.1 s growing to 2 s, with jitter so that a fleet spreads
-        out."""
+    async def recover(self, error: BaseException) -> None:
+        """Close what *error* broke and sleep before the next try: 0.1 s growing to 2 s, with jitter
+        so that a fleet spreads out."""
+        self._outage.suffer(error)
+        await self.close()
         self._failures += 1
         longest = min(2.0, 0.1 * 2 ** min(self._failures, 6))
         await asyncio.sleep(random.uniform(longest / 2, longest))
+
+    def _well(self, answer: T) -> T:
+        """The server has answered: whatever was wrong is over."""
+        self._failures = 0
+        self._outage.end()
+        return answer
 
     async def _pipelined(self, statements: Sequence[Statement]) -> list[list[Row]]:
         connection = self.connection

@@ -58,7 +58,7 @@ class HandlerTransaction:
         if not self._all.checked:
             with self._all.factory() as connection:
                 self._require_home(run(connection, schema.identity()))
-                connection.rollback()
+                _quietly(lambda: connection.rollback())
         self._manager = self._all.factory()
         connection = self._manager.__enter__()
         try:
@@ -66,8 +66,7 @@ class HandlerTransaction:
             if run(connection, jobs.show_isolation()) in _SNAPSHOT_LEVELS:
                 self._require_owned(run(connection, self._lock()))
         except BaseException as error:
-            connection.rollback()
-            self._manager.__exit__(type(error), error, error.__traceback__)
+            self._undo(connection, error)
             raise
         self._context.connection = connection
         return connection
@@ -75,26 +74,24 @@ class HandlerTransaction:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         connection = self._context.connection
         self._context.connection = None
+        if error is not None:
+            self._undo(connection, error)
+            return
         try:
-            if error is None:
-                _flush(connection)
-                succeeded = self._succeed()
-                self._require_owned(run(connection, self._finish(succeeded)))
-                self._commit(connection.commit, succeeded)
-        except BaseException:
-            _quietly(connection.rollback)
+            _flush(connection)
+            succeeded = self._succeed()
+            self._require_owned(run(connection, self._finish(succeeded)))
+            self._commit(connection.commit, succeeded)
+        except BaseException as problem:
+            self._undo(connection, problem)
             raise
-        else:
-            if error is not None:
-                _quietly(connection.rollback)
-        finally:
-            _quietly(lambda: self._manager.__exit__(kind, error, trace))
+        _quietly(lambda: self._manager.__exit__(None, None, None))
 
     async def __aenter__(self) -> Any:
         if not self._all.checked:
             async with self._all.factory() as connection:
                 self._require_home(await run_async(connection, schema.identity()))
-                await connection.rollback()
+                await _quietly_async(lambda: connection.rollback())
         self._manager = self._all.factory()
         connection = await self._manager.__aenter__()
         try:
@@ -102,8 +99,7 @@ class HandlerTransaction:
             if await run_async(connection, jobs.show_isolation()) in _SNAPSHOT_LEVELS:
                 self._require_owned(await run_async(connection, self._lock()))
         except BaseException as error:
-            await connection.rollback()
-            await self._manager.__aexit__(type(error), error, error.__traceback__)
+            await self._undo_async(connection, error)
             raise
         self._context.connection = connection
         return connection
@@ -111,21 +107,39 @@ class HandlerTransaction:
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         connection = self._context.connection
         self._context.connection = None
+        if error is not None:
+            await self._undo_async(connection, error)
+            return
         try:
-            if error is None:
-                if hasattr(connection, "flush"):
-                    await connection.flush()
-                succeeded = self._succeed()
-                self._require_owned(await run_async(connection, self._finish(succeeded)))
-                await self._commit_async(connection.commit, succeeded)
-        except BaseException:
-            await _quietly_async(connection.rollback)
+            if hasattr(connection, "flush"):
+                await connection.flush()
+            succeeded = self._succeed()
+            self._require_owned(await run_async(connection, self._finish(succeeded)))
+            await self._commit_async(connection.commit, succeeded)
+        except BaseException as problem:
+            await self._undo_async(connection, problem)
             raise
-        else:
-            if error is not None:
-                await _quietly_async(connection.rollback)
+        await _quietly_async(lambda: self._manager.__aexit__(None, None, None))
+
+    def _undo(self, connection: Any, error: BaseException) -> None:
+        """Roll back, and have the factory hear of *error*: one whose exit commits must not."""
+        self._reopen_stop()
+        _quietly(lambda: connection.rollback())
+        _quietly(lambda: self._manager.__exit__(type(error), error, error.__traceback__))
+
+    async def _undo_async(self, connection: Any, error: BaseException) -> None:
+        self._reopen_stop()
+        try:
+            await _quietly_async(lambda: connection.rollback())
         finally:
-            await _quietly_async(lambda: self._manager.__aexit__(kind, error, trace))
+            await _quietly_async(
+                lambda: self._manager.__aexit__(type(error), error, error.__traceback__)
+            )
+
+    def _reopen_stop(self) -> None:
+        """Unless the COMMIT was sent, it is not too late yet to stop the attempt."""
+        if self._context.outcome is None:
+            self._context.stop.closed = False
 
     def _lock(self) -> Operation[bool]:
         job = self._context.job
@@ -166,7 +180,6 @@ class HandlerTransaction:
     def _note_commit_error(self, error: BaseException) -> None:
         """An answer of the server's is a no; no answer leaves open what became of the COMMIT."""
         if answered(error):
-            self._context.stop.closed = False
             return
         job = self._context.job
         otherwise = attempt.fail(self._all.tasks[job.task], job, error, self._started)
@@ -183,11 +196,13 @@ class HandlerTransaction:
 
 
 def answered(error: BaseException) -> bool:
-    """Whether the server itself refused the COMMIT; class 08 and 57 are the connection going
+    """Whether the COMMIT was refused; class 08 and 57 are the connection going
     away."""
     driver_error = getattr(error, "orig", error)
     if not isinstance(driver_error, psycopg.Error):
         return False
+    if isinstance(driver_error, psycopg.ProgrammingError):
+        return True  # perhaps psycopg's own: a factory that commits by itself may not be asked to
     return driver_error.sqlstate is not None and driver_error.sqlstate[:2] not in ("08", "57")
 
 

@@ -203,9 +203,7 @@ class Worker:
             except (psycopg.Error, OSError) as error:
                 if remedy(error) is not Remedy.RECONNECT or is_refusal(error):
                     raise
-                log.warning("waiting for the database: %s", str(error).strip())
-                await self._session.close()
-                await self._session.back_off()
+                await self._session.recover(error)
             if self._stopping.is_set():
                 raise StoppedEarly("told to stop before there was a database")
 

@@ -1,0 +1,298 @@
+"""The plans of the hot statements hold, whatever the statistics say: those of a queue always lie.
+
+With the settings of a worker's own connections, and the generic plans that these ask for."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from pgqueue import statements
+from pgqueue.storage.connect import SESSION
+from tests.postgres import Databases
+
+Connection = psycopg.Connection[Any]
+
+FILL = """
+INSERT INTO pgqueue.jobs (
+    run_at, created_at, lease_until, expires_at, died_at, attempt, crashes, max_attempts,
+    max_crashes, priority, state, queue, task, worker_id, keep, args, reason
+)
+SELECT
+    now() + n * interval '1 ms' * CASE state WHEN 'scheduled' THEN 1 ELSE -1 END,
+    now(),
+    CASE state WHEN 'running' THEN now() + (n %% 60 - 30) * interval '1 s' END,
+    CASE WHEN n %% 20 = 0 THEN now() + (n %% 60 - 30) * interval '1 s' END,
+    CASE state WHEN 'dead' THEN now() END,
+    n %% 3, CASE WHEN state = 'available' AND n %% 500 = 0 THEN 1 ELSE 0 END, 5, 3,
+    n %% 4 * 50, state, 'queue ' || n %% 5, 'task ' || n %% 7,
+    CASE state WHEN 'running' THEN md5((n %% 4)::text)::uuid END,
+    '7 days', '{"n": 1}', CASE state WHEN 'dead' THEN 'timeout' END
+FROM (
+    SELECT n, CASE WHEN n <= %(available)s THEN 'available' WHEN n %% 10 < 4 THEN 'scheduled'
+        WHEN n %% 10 < 7 THEN 'running' ELSE 'dead' END AS state
+    FROM generate_series(1, %(jobs)s) AS n
+) AS numbered
+"""
+HISTORY = """
+INSERT INTO pgqueue.finished_jobs (
+    id, attempt, created_at, run_at, finished_at, expires_on, failures, crashes, max_attempts,
+    priority, state, queue, task, worker_id, args
+)
+SELECT 1000000 + n, 1, now(), now(), now(), current_date + (n % 10)::int, 0, 0, 5, 100,
+    'succeeded', 'queue ' || n % 5, 'task ' || n % 7, md5((n % 4)::text)::uuid, '{}'
+FROM generate_series(1, 20000) AS n;
+INSERT INTO pgqueue.attempts (
+    job_id, attempt, ended_at, expires_on, worker_id, outcome, queue, task
+)
+SELECT n, 1, now(), current_date + (n % 10)::int, md5((n % 4)::text)::uuid, 'failed', 'q', 't'
+FROM generate_series(1, 20000) AS n;
+INSERT INTO pgqueue.job_keys (scope, key, job_id, fingerprint, expires_at)
+SELECT 'task ' || n % 7, n::text, n, n, CASE WHEN n % 2 = 0 THEN now() + n * interval '1s' END
+FROM generate_series(1, 20000) AS n;
+INSERT INTO pgqueue.queues (name, paused_at)
+SELECT 'queue ' || n, CASE n WHEN 3 THEN now() END FROM generate_series(1, 200) AS n;
+INSERT INTO pgqueue.tasks (name, seen_at)
+SELECT 'task ' || n, now() FROM generate_series(1, 200) AS n
+"""
+TABLES = ("jobs", "finished_jobs", "attempts", "job_keys", "queues", "tasks")
+
+
+def fill(connection: Connection, *, jobs: int = 25_000, available: int = 20_000) -> None:
+    connection.execute(FILL, {"jobs": jobs, "available": available})
+    connection.execute(HISTORY)
+
+
+def analyze(connection: Connection) -> None:
+    for table in TABLES:
+        connection.execute(f"VACUUM ANALYZE pgqueue.{table}")
+
+
+def empty(connection: Connection) -> None:
+    pass
+
+
+def fresh(connection: Connection) -> None:
+    """Just filled: the statistics are those of an empty table."""
+    analyze(connection)
+    fill(connection)
+
+
+def full(connection: Connection) -> None:
+    fill(connection)
+    analyze(connection)
+
+
+def drained(connection: Connection) -> None:
+    """Emptied: the statistics are those of a full table."""
+    full(connection)
+    for table in TABLES:
+        connection.execute(f"DELETE FROM pgqueue.{table}")  # noqa: S608  fixed names
+
+
+def never_analysed(connection: Connection) -> None:
+    fill(connection)
+
+
+def grown_since(connection: Connection) -> None:
+    """At the last ANALYZE all jobs were waiting; now there are states it has never seen."""
+    fill(connection, jobs=1_000, available=1_000)
+    analyze(connection)
+    connection.execute("DELETE FROM pgqueue.queues; DELETE FROM pgqueue.tasks")
+    connection.execute("DELETE FROM pgqueue.job_keys")
+    fill(connection)
+
+
+def flooded(connection: Connection) -> None:
+    """Everything waits, and hardly anything runs: the rare states are a needle in the primary
+    key."""
+    fill(connection, jobs=60_010, available=60_000)
+    analyze(connection)
+
+
+STATES = [empty, fresh, full, drained, never_analysed, grown_since, flooded]
+
+
+@pytest.fixture(scope="module", params=STATES, ids=lambda state: state.__name__)
+def tables(request: pytest.FixtureRequest, server: Databases) -> Iterator[Connection]:
+    """A worker's connection to tables in some state, that nothing analyses behind our back."""
+    dsn = server.create_migrated()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        leaves = connection.execute(
+            "SELECT oid::regclass::text FROM pg_class "
+            "WHERE relnamespace = 'pgqueue'::regnamespace AND relkind = 'r'"
+        ).fetchall()
+        for (leaf,) in leaves:
+            connection.execute(f"ALTER TABLE {leaf} SET (autovacuum_enabled = off)")
+        request.param(connection)
+        connection.execute(SESSION, {"local": False})
+        yield connection
+    server.drop(dsn)
+
+
+class Node(NamedTuple):
+    """What a plan does to a table."""
+
+    kind: str
+    table: str | None
+    index: str | None
+    condition: str
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[Node]:
+    yield Node(
+        plan["Node Type"],
+        plan.get("Relation Name"),
+        plan.get("Index Name"),
+        plan.get("Index Cond", ""),
+    )
+    for below in plan.get("Plans", ()):
+        yield from nodes_of(below)
+
+
+def explain(connection: Connection, sql: str) -> dict[str, Any]:
+    """The plan of *sql*, whose parameters are ``$1``, ``$2`` and so on, all typed."""
+    count = max((int(number) for number in re.findall(r"\$(\d+)", sql)), default=0)
+    connection.execute(f"PREPARE hot AS {sql}")
+    try:
+        nulls = f"({', '.join(['NULL'] * count)})" if count else ""
+        row = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE hot{nulls}").fetchone()
+        assert row
+        plan: dict[str, Any] = row[0][0]["Plan"]
+        return plan
+    finally:
+        connection.execute("DEALLOCATE hot")
+
+
+def plan_of(connection: Connection, name: str) -> list[Node]:
+    numbers: dict[str, str] = {}
+    sql = re.sub(
+        r"%\((\w+)\)s",
+        lambda match: numbers.setdefault(match[1], f"${len(numbers) + 1}"),
+        statements.load(name),
+    )
+    return list(nodes_of(explain(connection, sql)))
+
+
+def scanned(nodes: list[Node], table: str) -> set[str | None]:
+    """The indexes by which *table* is read; None: not by one."""
+    return {
+        node.index
+        for node in nodes
+        if node.table is not None
+        and re.fullmatch(rf"{table}(_\d{{8}}|_default)?", node.table)
+        and node.kind != "ModifyTable"
+    }
+
+
+KEY = {"jobs_pkey"}
+INDEXES_OF_JOBS = {
+    "claim_jobs": {"jobs_available", *KEY},
+    "claim_suspects": {"jobs_suspect", *KEY},
+    "find_suspects": {"jobs_suspect"},
+    "finish_succeeded": KEY,
+    "finish_retried": KEY,
+    "finish_dead": KEY,
+    "finish_cancelled": KEY,
+    "finish_postponed": KEY,
+    "finish_crashed": KEY,
+    "renew_leases": KEY,
+    "find_held": KEY,
+    "find_unlocked": KEY,
+    "lock_running_job": KEY,
+    "lock_undecided": KEY,
+    "rescue_jobs": {"jobs_lease", *KEY},
+    "release_strays": {"jobs_lease", *KEY},
+    "stage_jobs": {"jobs_scheduled", *KEY},
+    "expire_jobs": {"jobs_expiring", *KEY},
+}
+
+
+COLUMN_OF = {
+    "jobs_pkey": "id",
+    "jobs_available": "queue",
+    "jobs_suspect": "queue",
+    "jobs_lease": "lease_until",
+    "jobs_scheduled": "run_at",
+    "jobs_expiring": "expires_at",
+}
+
+
+@pytest.mark.parametrize("name", INDEXES_OF_JOBS)
+def test_jobs_are_reached_by_the_index_that_is_meant(tables: Connection, name: str) -> None:
+    nodes = plan_of(tables, name)
+    assert scanned(nodes, "jobs") == INDEXES_OF_JOBS[name]
+    assert [node for node in nodes if node.kind == "Seq Scan"] == []
+    for node in nodes:
+        if node.index in COLUMN_OF:
+            assert COLUMN_OF[node.index] in node.condition, "an index is walked from end to end"
+
+
+def test_a_claim_walks_the_head_of_the_queue_and_sorts_nothing(tables: Connection) -> None:
+    nodes = plan_of(tables, "claim_jobs")
+    assert [node for node in nodes if "Sort" in node.kind] == []
+    assert [node.kind for node in nodes if node.index == "jobs_available"] == ["Index Scan"]
+    assert scanned(nodes, "queues") == {"queues_pkey"}
+
+
+def test_a_stager_reads_what_is_due_in_the_order_of_its_index(tables: Connection) -> None:
+    assert [node for node in plan_of(tables, "stage_jobs") if node.kind == "Sort"] == []
+
+
+@pytest.mark.parametrize("name", ["find_finished", "find_written"])
+def test_history_is_reached_by_id(tables: Connection, name: str) -> None:
+    nodes = plan_of(tables, name)
+    assert [node for node in nodes if node.kind == "Seq Scan"] == []
+    for table in ("finished_jobs", "attempts"):
+        for index in scanned(nodes, table):
+            assert index
+            assert re.search(r"_(id|job_id_attempt)_idx$", index)
+
+
+def test_keys_are_pruned_by_their_expiry(tables: Connection) -> None:
+    nodes = plan_of(tables, "prune_keys")
+    assert scanned(nodes, "job_keys") == {"job_keys_expiring", "job_keys_pkey"}
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+def test_enqueue_reads_no_jobs_and_finds_keys_by_their_primary_key(
+    tables: Connection, mode: str
+) -> None:
+    """In the application's own session: none of our settings are there."""
+    with psycopg.connect(tables.info.dsn, autocommit=True) as application:
+        application.execute(f"SET plan_cache_mode = {mode}")
+        plan = explain(application, enqueue_statement(application))
+    nodes = list(nodes_of(plan))
+
+    assert scanned(nodes, "jobs") == set()
+    assert scanned(nodes, "job_keys") == set()
+    assert _arbiters(plan) == {"job_keys_pkey"}
+
+
+def enqueue_statement(connection: Connection) -> str:
+    """The one statement inside pgqueue.enqueue_many, its variables as parameters."""
+    row = connection.execute(
+        "SELECT prosrc, proargnames[1:pronargs], "
+        "ARRAY(SELECT format_type(t, NULL) FROM unnest(proargtypes) AS t) "
+        "FROM pg_proc WHERE oid = 'pgqueue.enqueue_many'::regproc"
+    ).fetchone()
+    assert row
+    source, names, types = row
+    body = source[source.index("WITH numbered") : source.rindex(";\nEND")]
+    parameter = {
+        name: f"${n}::{t}" for n, (name, t) in enumerate(zip(names, types, strict=True), 1)
+    }
+    arrays = re.search(r"FROM unnest\(([^)]*)\) WITH ORDINALITY", body)
+    assert arrays
+    typed = ", ".join(parameter[name.strip()] for name in arrays[1].split(","))
+    body = body.replace(arrays[1], typed).replace("WHERE notify", f"WHERE {parameter['notify']}")
+    return re.sub(r"\bmoment\b", "clock_timestamp()", body)
+
+
+def _arbiters(plan: dict[str, Any]) -> set[str]:
+    found = set(plan.get("Conflict Arbiter Indexes", ()))
+    for below in plan.get("Plans", ()):
+        found |= _arbiters(below)
+    return found
