@@ -7,7 +7,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Type
 
 from pgqueue.backoff import Backoff, Exponential
 from pgqueue.codec import LIMIT, Codec
-from pgqueue.context import Context
+from pgqueue.context import Context, current_job
 from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
 from pgqueue.options import UNSET, NewJob, Seconds, Unset, check, check_text
 from pgqueue.retry import Policy, Verdict
@@ -81,8 +81,12 @@ class Task(Generic[P, R]):
         return arguments
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function itself, without a queue."""
-        return cast(R, self.function(*args, **kwargs))
+        """Call the function itself, without a queue. A context it wants is that of the running job,
+        unless one is given (in a test, say)."""
+        given: tuple[Any, ...] = args
+        if self.signature.takes_context and not (given and isinstance(given[0], Context)):
+            given = (current_job(), *given)
+        return cast(R, self.function(*given, **kwargs))
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
@@ -163,7 +167,7 @@ class Tasks:
             raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
         aliases = tuple(aliases)
         for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
-            check_text(option, text, 200)
+            check_text(option, "" if text is None else text, 200)
         policy = Policy(
             backoff=backoff or Exponential(), retry_on=retry_on or {}, retry_if=retry_if
         )

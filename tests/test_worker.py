@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,17 +17,25 @@ from psycopg import AsyncConnection
 
 import pgqueue
 from pgqueue import Cancel, Context, Snooze, Tasks
+from pgqueue.outcome import Outcome, Released
+from pgqueue.storage import jobs
+from pgqueue.storage.drivers import run
 from pgqueue.worker import Settings, Worker
-from pgqueue.worker import bell as bell_module
 from pgqueue.worker import heartbeat as heartbeat_module
+from pgqueue.worker.claimer import Claimer
+from pgqueue.worker.crew import Crew
+from pgqueue.worker.executor import Executor
+from pgqueue.worker.holdings import Hold
+from tests.crew import make
+from tests.postgres import eventually
 
 NOBODY = "host=127.0.0.1 port=1 dbname=nothing connect_timeout=2"
 """A database that is not there."""
 
 
-def enqueue(dsn: str, *jobs: pgqueue.NewJob) -> list[int]:
+def enqueue(dsn: str, *new_jobs: pgqueue.NewJob) -> list[int]:
     with psycopg.connect(dsn) as connection:
-        return [each.id for each in pgqueue.enqueue_many(connection, list(jobs))]
+        return [each.id for each in pgqueue.enqueue_many(connection, list(new_jobs))]
 
 
 def rows(dsn: str, statement: str, *params: Any) -> list[tuple[Any, ...]]:
@@ -51,7 +62,7 @@ def take_away(dsn: str, job_id: int) -> None:
     """Let the job's lease run out, and have it rescued."""
     rows(dsn, "UPDATE pgqueue.jobs SET lease_until = now() - interval '1 s' WHERE id = %s", job_id)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        pgqueue.storage.drivers.run(connection, pgqueue.storage.jobs.rescue(limit=10))
+        run(connection, jobs.rescue(limit=10))
 
 
 def test_a_worker_can_be_stopped_while_it_waits_for_its_database() -> None:
@@ -175,7 +186,7 @@ def test_a_chore_that_always_fails_does_not_keep_jobs_from_being_rescued(dsn: st
 
 
 def test_a_commit_in_doubt_holds_up_no_other_job(dsn: str) -> None:
-    """The server has not heard yet that the connection is gone: its row stays locked."""
+    """The server has not heard yet that the connection is gone: the row stays locked."""
     tasks = Tasks(transaction=lambda: lost_in_commit(dsn, stranded))
     stranded: list[AsyncConnection[Any]] = []
 
@@ -195,23 +206,17 @@ def test_a_commit_in_doubt_holds_up_no_other_job(dsn: str) -> None:
             for each in others:
                 await until_state(dsn, each, "succeeded", within=5)
             assert state_of(dsn, doubtful) == "running"
-            await stranded[0].close()
+            await stranded[0].close()  # closed by the server at last
             await until_state(dsn, doubtful, "dead")
 
     asyncio.run(work())
-
-
-class Stranding:
-    """A connection whose COMMIT never arrives, and which the server keeps."""
-
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
-        self.connection = connection
 
 
 @contextlib.asynccontextmanager
 async def lost_in_commit(
     dsn: str, stranded: list[AsyncConnection[Any]]
 ) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection whose COMMIT never arrives, and which the server keeps."""
     connection = await AsyncConnection.connect(dsn)
     stranded.insert(0, connection)
 
@@ -226,9 +231,7 @@ async def lost_in_commit(
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_work_of_a_lost_lease_is_rolled_back_whatever_the_factory_does(
-    dsn: str, lost: bool
-) -> None:
+def test_work_is_not_committed_by_a_factory_that_commits_by_itself(dsn: str, lost: bool) -> None:
     @contextlib.asynccontextmanager
     async def committing() -> AsyncIterator[AsyncConnection[Any]]:
         async with (
@@ -239,6 +242,7 @@ def test_work_of_a_lost_lease_is_rolled_back_whatever_the_factory_does(
 
     rows(dsn, "CREATE TABLE effects (job_id bigint)")
     tasks = Tasks(transaction=committing)
+    worker = Worker(tasks, dsn)
 
     @tasks.task("works", transactional=True, max_attempts=1)
     async def works(ctx: Context) -> None:
@@ -250,13 +254,12 @@ def test_work_of_a_lost_lease_is_rolled_back_whatever_the_factory_does(
     (job,) = enqueue(dsn, works.job())
 
     async def work() -> None:
-        global worker
-        worker = Worker(tasks, dsn)
         async with worker:
-            await until(lambda: worker._completer.lost or state_of(dsn, job) == "succeeded")
+            await until(lambda: worker._completer.lost or state_of(dsn, job) == "dead")
 
     asyncio.run(work())
-    assert len(rows(dsn, "SELECT FROM effects")) == (0 if lost else 1)
+    assert state_of(dsn, job) == ("available" if lost else "dead")
+    assert rows(dsn, "SELECT 1 FROM effects") == []
 
 
 def test_a_cancelled_job_that_fails_in_its_thread_is_not_tried_again(dsn: str) -> None:
@@ -294,10 +297,10 @@ def test_a_hook_that_never_returns_does_not_keep_the_worker_from_stopping(dsn: s
         over.wait(60)
 
     async def work() -> float:
-        jobs = enqueue(dsn, *[quick.job() for _ in range(50)])
+        ids = enqueue(dsn, *[quick.job() for _ in range(50)])
         async with Worker(tasks, dsn):
-            for job in jobs:
-                await until_state(dsn, job, "succeeded")
+            for each in ids:
+                await until_state(dsn, each, "succeeded")
             before = time.monotonic()
         took = time.monotonic() - before
         over.set()
@@ -314,15 +317,17 @@ def test_a_bell_that_was_being_probed_is_held_later(dsn: str) -> None:
 
     async def work() -> None:
         with psycopg.connect(dsn, autocommit=True) as prober:
-            prober.execute("SELECT pg_advisory_lock(1885827377, bell) FROM generate_series(0,15) bell")
+            prober.execute(
+                "SELECT pg_advisory_lock(1885827377, bell) FROM generate_series(0,15) bell"
+            )
             worker = Worker(tasks, dsn, Settings(poll=timedelta(seconds=1)))
             async with worker:
-                await asyncio.sleep(0.5)
+                await until(lambda: worker._pump._wait > 0.1)
                 prober.execute("SELECT pg_advisory_unlock_all()")
                 await until(
                     lambda: rows(
                         dsn,
-                        "SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'",
+                        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'",
                     ),
                     within=5,
                 )
@@ -352,7 +357,7 @@ def test_without_the_connection_for_bells_jobs_run_all_the_same(dsn: str) -> Non
 
 
 def test_a_stuck_handler_in_an_embedded_worker_costs_its_neighbours_nothing(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
+    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(heartbeat_module, "_STUCK_AFTER", 0.2)
     tasks = Tasks()
@@ -374,7 +379,7 @@ def test_a_stuck_handler_in_an_embedded_worker_costs_its_neighbours_nothing(
 
     async def work() -> None:
         async with Worker(tasks, dsn, Settings(lease=timedelta(seconds=2))) as worker:
-            await asyncio.sleep(4)
+            await until(lambda: caplog.text.count("far past the timeout") > 1)
             go_on.set()
             await until(lambda: not worker._holdings)
 
@@ -434,4 +439,62 @@ def test_a_run_that_is_cancelled_closes_the_worker(dsn: str) -> None:
 
     asyncio.run(work())
     assert state_of(dsn, job) == "available"
-    assert rows(dsn, "SELECT FROM pgqueue.workers") == []
+    assert rows(dsn, "SELECT 1 FROM pgqueue.workers") == []
+
+
+def test_a_job_whose_claim_was_under_way_at_the_stop_is_given_back() -> None:
+    outcomes: list[Outcome] = []
+    crew = Crew(
+        queues={"default": 1},
+        prefetch=0,
+        executor=Executor(Tasks(), threads=1),
+        on_outcome=outcomes.append,
+        is_fresh=lambda hold: True,
+        on_stale=lambda: None,
+    )
+    crew.release_waiting("the worker stops")
+    crew.offer([Hold(make("echo"), 0.0)])
+
+    assert [type(outcome) for outcome in outcomes] == [Released]
+
+
+def test_suspects_that_cannot_be_had_leave_time_for_the_rest() -> None:
+    crew = Crew(
+        queues={"default": 1},
+        prefetch=0,
+        executor=Executor(Tasks(), threads=1),
+        on_outcome=lambda outcome: None,
+        is_fresh=lambda hold: True,
+        on_stale=lambda: None,
+    )
+    claimer = Claimer(crew)
+    claimer.looked(True)
+    claimer._since -= 5.0  # that long the hands took to become empty
+    claimer._look_at -= 5.0
+    assert claimer.emptied()
+    claimer.claimed_apart(False)
+
+    assert claimer.limits() == {"default": 1}
+    assert not claimer.wants_look()
+
+
+def test_a_thread_of_a_handler_that_hangs_does_not_keep_the_process_from_ending(
+    dsn: str, tmp_path: Path
+) -> None:
+    (tmp_path / "hanging.py").write_text(
+        "import asyncio, time\n"
+        "from pgqueue import Tasks\n"
+        "tasks = Tasks()\n"
+        "@tasks.task('hang', timeout=0.1, max_attempts=1)\n"
+        "async def hang():\n"
+        "    await asyncio.to_thread(time.sleep, 600)\n"
+    )
+    (job,) = enqueue(dsn, pgqueue.NewJob("hang"))
+    program = (
+        "import sys; from pgqueue.worker import Settings; from pgqueue.worker.main import run; "
+        f"sys.exit(run('hanging:tasks', {dsn!r}, Settings()))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path) as process:
+        eventually(lambda: state_of(dsn, job) == "dead")
+        process.terminate()
+        assert process.wait(timeout=20) == 0

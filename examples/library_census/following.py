@@ -69,6 +69,6 @@ def _kill_a_process() -> str | None:
         return None
     os.kill(busiest.pid, signal.SIGKILL)
     return (
-        f"  worker process {busiest.pid} was killed with {busiest.held} jobs in hand: they run "
-        f"again when its lease of {SHORT_LEASE} is over"
+        f"  worker process {busiest.pid} was killed with about {busiest.held} jobs in hand: "
+        f"they run again when its lease of {SHORT_LEASE} is over"
     )

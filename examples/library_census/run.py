@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from examples.library_census import dead_letter, proof, report, summary
@@ -62,10 +63,9 @@ def census(directory: Path, *, modules: int | None, pull_the_plug: bool) -> None
             except Failed as error:
                 raise Failed(f"{error}\n{last_lines(log)}") from None
 
-        checks = proof.prove(paths)
+        if not all(check.holds for check in proof.prove(paths)):
+            raise Failed("what is marked FAILED above does not hold")
         summary.show(speed, dead)
-    if not all(check.holds for check in checks):
-        raise Failed("what is marked FAILED above does not hold")
 
 
 def register_library(directory: Path, modules: int | None) -> list[Path]:
@@ -98,7 +98,7 @@ def main() -> int:
     try:
         with TemporaryDirectory(prefix="library-census-") as directory:
             census(Path(directory), **vars(options))
-    except (Failed, PgqueueError, SQLAlchemyError, OSError) as error:
+    except (Failed, PgqueueError, SQLAlchemyError, psycopg.Error, OSError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

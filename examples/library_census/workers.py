@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 COMMAND = ("worker", "examples.library_census.tasks:tasks", "-q", "census=2", "--processes", "2")
@@ -35,8 +35,9 @@ def workers(log: Path, *, pull_the_plug: bool) -> Iterator[subprocess.Popen[byte
     finally:
         worker.terminate()
         try:
-            worker.wait(STOPS_WITHIN)
-        finally:
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(STOPS_WITHIN)
+        finally:  # even if there is another Ctrl-C while we wait
             worker.kill()
             worker.wait()
             guard.kill()

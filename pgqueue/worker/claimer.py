@@ -70,6 +70,7 @@ class Claimer:
         """The hands are empty. Return whether to claim suspects now."""
         if self.mode is Mode.APART:
             self._resume()
+            self._look_at = self._normal_until  # there may be more of them
         return self.mode is Mode.DRAINING
 
     def claimed_apart(self, found: bool) -> None:

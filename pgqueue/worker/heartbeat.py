@@ -38,7 +38,8 @@ class Heartbeat:
 
     *on_news* is called (in this thread) after each renewal: a lost job was asked to stop, a stale
     one may be started. *on_stuck* is called when an attempt went far past its timeout and cannot be
-    ended: everything else has been given back by then.
+    ended: everything else has been given back by then. ``None``: the process must go on, and what
+    else runs in it, so that is only logged.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Heartbeat:
         settings: Settings,
         holdings: Holdings,
         on_news: Callable[[], None],
-        on_stuck: Callable[[], None],
+        on_stuck: Callable[[], None] | None,
     ) -> None:
         self._dsn = dsn
         self._worker_id = worker_id
@@ -76,10 +77,13 @@ class Heartbeat:
         self._due.set()
 
     def stop(self) -> None:
-        """End the thread; return when it has ended, within seconds."""
+        """Have the thread end, within seconds if the database answers."""
         self._stopping = True
         self._due.set()
-        self._thread.join(timeout=5)
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
 
     def is_fresh(self, hold: Hold) -> bool:
         """Whether *hold* surely has its lease: the start gate, for machines that were asleep."""
@@ -159,6 +163,11 @@ class Heartbeat:
         if not stuck:
             return
         names = ", ".join(str(hold.job) for hold in stuck)
+        if self._on_stuck is None:
+            log.critical(
+                "%s: far past the timeout and cannot be ended; restart this process", names
+            )
+            return
         log.critical("%s: far past the timeout and cannot be ended; this process gives up", names)
         try:
             self._give_back(stuck)

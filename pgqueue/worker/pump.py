@@ -117,15 +117,16 @@ class Pump:
             if not batch or not await self._spare_the_others(batch, error):
                 raise
             return True
+        found = looks and bool(answers.pop()[0][0])
         if looks:
-            self._claimer.looked(bool(answers.pop()[0][0]))
+            self._claimer.looked(found)
         claimed = jobs.claimed(answers.pop()) if limits else []
         self._completer.written(batch, {row[0] for answer in answers for row in answer})
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(busy=bool(claimed))
         if claimed:
             self._wait = _FIRST_WAIT
-        return bool(claimed) or bool(self._completer.refused)
+        return bool(claimed) or found or bool(self._completer.refused)
 
     async def _rest(self) -> None:
         """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once
@@ -199,6 +200,7 @@ class Pump:
         if suspects:
             log.info("running apart %d jobs that were there when a worker vanished", len(suspects))
             self._crew.offer(self._holdings.add(suspects, sent))
+            self._wait = _FIRST_WAIT
         return True
 
     async def _spare_the_others(self, batch: Sequence[Outcome], error: Exception) -> bool:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from pgqueue.worker.listener import Ears
 from pgqueue.worker.loading import load_tasks
@@ -21,7 +22,14 @@ def run_one(tasks_path: str, dsn: str, settings: Settings, ears: Ears | None = N
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        return await worker.run()
+        threads = ThreadPoolExecutor(thread_name_prefix="pgqueue-job-own")
+        loop.set_default_executor(threads)
+        try:
+            return await worker.run()
+        finally:
+            # asyncio.run() would wait without end for what a handler gave to asyncio.to_thread().
+            threads.shutdown(wait=False, cancel_futures=True)
+            loop.set_default_executor(ThreadPoolExecutor())
 
     code = asyncio.run(work())
     logging.shutdown()

@@ -9,6 +9,7 @@ import psycopg
 
 from pgqueue.context import Context
 from pgqueue.errors import LeaseLost, OtherDatabase, PgqueueError, UnsupportedConnection
+from pgqueue.failure import is_conflict
 from pgqueue.outcome import Committed, Succeeded, Undecided
 from pgqueue.storage import finishing, jobs, schema
 from pgqueue.storage.drivers import is_autocommit, is_autocommit_async, run, run_async
@@ -21,6 +22,9 @@ log = logging.getLogger("pgqueue.worker")
 
 _SNAPSHOT_LEVELS = ("repeatable read", "serializable")
 _IDLE_SLACK = timedelta(seconds=30)
+_TRIES = 3
+"""A renewal that has the job's row just now makes locking it fail: nothing has happened yet, so it
+is tried again at once, without costing the job an attempt."""
 
 
 class Transactions:
@@ -56,18 +60,21 @@ class HandlerTransaction:
 
     def __enter__(self) -> Any:
         if not self._all.checked:
-            with self._all.factory() as connection:
+            with self._open("with") as connection:
                 self._require_home(run(connection, schema.identity()))
                 _quietly(lambda: connection.rollback())
-        self._manager = self._all.factory()
-        connection = self._manager.__enter__()
-        try:
-            _require_transaction(connection, is_autocommit(connection))
-            if run(connection, jobs.show_isolation()) in _SNAPSHOT_LEVELS:
-                self._require_owned(run(connection, self._lock()))
-        except BaseException as error:
-            self._undo(connection, error)
-            raise
+        for tries_left in reversed(range(_TRIES)):
+            self._manager = self._open("with")
+            connection = self._manager.__enter__()
+            try:
+                _require_transaction(connection, is_autocommit(connection))
+                if run(connection, jobs.show_isolation()) in _SNAPSHOT_LEVELS:
+                    self._require_owned(run(connection, self._lock()))
+                break
+            except BaseException as error:
+                self._undo(connection, error)
+                if not (tries_left and is_conflict(error)):
+                    raise
         self._context.connection = connection
         return connection
 
@@ -89,18 +96,21 @@ class HandlerTransaction:
 
     async def __aenter__(self) -> Any:
         if not self._all.checked:
-            async with self._all.factory() as connection:
+            async with self._open("async with") as connection:
                 self._require_home(await run_async(connection, schema.identity()))
                 await _quietly_async(lambda: connection.rollback())
-        self._manager = self._all.factory()
-        connection = await self._manager.__aenter__()
-        try:
-            _require_transaction(connection, await is_autocommit_async(connection))
-            if await run_async(connection, jobs.show_isolation()) in _SNAPSHOT_LEVELS:
-                self._require_owned(await run_async(connection, self._lock()))
-        except BaseException as error:
-            await self._undo_async(connection, error)
-            raise
+        for tries_left in reversed(range(_TRIES)):
+            self._manager = self._open("async with")
+            connection = await self._manager.__aenter__()
+            try:
+                _require_transaction(connection, await is_autocommit_async(connection))
+                if await run_async(connection, jobs.show_isolation()) in _SNAPSHOT_LEVELS:
+                    self._require_owned(await run_async(connection, self._lock()))
+                break
+            except BaseException as error:
+                await self._undo_async(connection, error)
+                if not (tries_left and is_conflict(error)):
+                    raise
         self._context.connection = connection
         return connection
 
@@ -120,6 +130,17 @@ class HandlerTransaction:
             await self._undo_async(connection, problem)
             raise
         await _quietly_async(lambda: self._manager.__aexit__(None, None, None))
+
+    def _open(self, statement: str) -> Any:
+        """Return what the factory gives, if this *statement* (with, or async with) can enter it."""
+        manager = self._all.factory()
+        if not hasattr(manager, "__enter__" if statement == "with" else "__aenter__"):
+            raise PgqueueError(
+                f"Tasks(transaction=…) gives a {type(manager).__qualname__}, which the "
+                f"`{statement}` of task {self._context.task!r} cannot enter: an async def wants "
+                "asynchronous connections or sessions, a plain def synchronous ones"
+            )
+        return manager
 
     def _undo(self, connection: Any, error: BaseException) -> None:
         """Roll back, and have the factory hear of *error*: one whose exit commits must not."""

@@ -72,14 +72,14 @@ class Worker:
         self.settings = settings or Settings()
         self._dsn = dsn
         self._tasks_path = tasks_path
-        self._on_stuck = on_stuck or _only_logged
+        self._on_stuck = on_stuck
         self._ears = ears
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._broken: asyncio.Future[int] | None = None
         self._holdings = Holdings()
         self._lifespan = AsyncExitStack()
-        self._parts: list[asyncio.Task[None]] = []
+        self._parts: dict[str, asyncio.Task[None]] = {}
         self._started = False
 
     async def run(self) -> int:
@@ -98,10 +98,14 @@ class Worker:
         assert self._broken is not None
         stopping = asyncio.ensure_future(self._stopping.wait())
         ends: set[asyncio.Future[Any]] = {stopping, self._broken}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        code = self._broken.result() if self._broken.done() else EXIT_OK
-        await self.close()
+        code = EXIT_OK
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.done():
+                code = self._broken.result()
+        finally:
+            stopping.cancel()
+            await self.close()
         return code
 
     async def __aenter__(self) -> Self:
@@ -131,7 +135,8 @@ class Worker:
     def is_alive(self) -> bool:
         """Whether the parts that must never rest have succeeded lately."""
         limit = 3 * self.settings.lease.total_seconds()
-        return self._started and boottime() - self._heartbeat.last_success < limit
+        broken = self._broken is not None and self._broken.done()
+        return self._started and not broken and boottime() - self._heartbeat.last_success < limit
 
     async def start(self) -> None:
         """Check the database, then start every part, in the order of flow.
@@ -154,7 +159,7 @@ class Worker:
         self._assemble(home, state)
         self._heartbeat.start()
         for name, part in self._running_parts():
-            self._parts.append(asyncio.create_task(self._guard(name, part), name=f"pgqueue-{name}"))
+            self._begin(name, part)
         self._started = True
         log.info(
             "worker %s runs %d tasks from %s",
@@ -168,19 +173,24 @@ class Worker:
         self._stopping.set()
         self._pump.stop_claiming()
         self._crew.release_waiting("the worker stops")
+        if self._parts["pump"].done():
+            # It died of a bug. What is held can perhaps be given back all the same.
+            await self._session.close()
+            self._begin("pump", self._pump.run())
         await self._until(self._is_done, self.settings.grace.total_seconds())
         self._crew.request_stop(Why.SHUTDOWN)
         await self._until(self._is_done, 2.0)
         self._crew.abandon()
         await self._until(lambda: not self._holdings and not len(self._completer), _LAST_WORDS)
         await self._reporter.finish(_LAST_WORDS)
-        for part in self._parts:
+        for part in self._parts.values():
             part.cancel()
-        await asyncio.gather(*self._parts, return_exceptions=True)
+        await asyncio.gather(*self._parts.values(), return_exceptions=True)
         self._executor.close()
         if self._children is not None:
             await self._children.close()
-        await asyncio.to_thread(self._heartbeat.stop)
+        self._heartbeat.stop()
+        await self._until(lambda: not self._heartbeat.is_running, _LAST_WORDS)
         for session in self._sessions:
             await session.close()
         await self._lifespan.aclose()
@@ -293,6 +303,9 @@ class Worker:
             parts.append(("health", serve_health(self, self.settings.health_port)))
         return parts
 
+    def _begin(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        self._parts[name] = asyncio.create_task(self._guard(name, part), name=f"pgqueue-{name}")
+
     async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         """Run a part; what it cannot mend ends the worker."""
         try:
@@ -331,7 +344,3 @@ class Worker:
         until = boottime() + seconds
         while not condition() and boottime() < until:  # noqa: ASYNC110  conditions of many parts
             await asyncio.sleep(0.01)
-
-
-def _only_logged() -> None:
-    log.critical("this process cannot be trusted with jobs any more; restart it")
