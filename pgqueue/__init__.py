@@ -21,10 +21,11 @@ from pgqueue.errors import (
 from pgqueue.events import JobEvent
 from pgqueue.job import Job, Reason, State
 from pgqueue.options import NewJob
-from pgqueue.retry import NETWORK_ERRORS, After, Until
+from pgqueue.policy import NETWORK_ERRORS, After, Until
 from pgqueue.signals import Cancel, Fail, Retry, Snooze
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.tasks import Task, Tasks
+from pgqueue.verbs import cancel, cancel_async, discard, discard_async, retry, retry_async
 
 __all__ = [
     "NETWORK_ERRORS",
@@ -62,9 +63,15 @@ __all__ = [
     "UnknownTask",
     "UnsupportedConnection",
     "Until",
+    "cancel",
+    "cancel_async",
     "current_job",
+    "discard",
+    "discard_async",
     "enqueue",
     "enqueue_async",
     "enqueue_many",
     "enqueue_many_async",
+    "retry",
+    "retry_async",
 ]

@@ -10,7 +10,7 @@ from pgqueue.codec import LIMIT, Codec
 from pgqueue.context import Context, current_job
 from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
 from pgqueue.options import UNSET, NewJob, Seconds, Unset, check, check_text
-from pgqueue.retry import Policy, Verdict
+from pgqueue.policy import Policy, Verdict
 from pgqueue.signature import Signature
 
 P = ParamSpec("P")
@@ -148,7 +148,7 @@ class Tasks:
 
         Options that are not given are decided by the queue, then by the defaults that
         :class:`NewJob` documents. *backoff*, *retry_on* and *retry_if* belong to the code that
-        runs the job, see :class:`~pgqueue.retry.Policy`. *executor*: ``async def`` functions run on
+        runs the job, see :class:`~pgqueue.policy.Policy`. *executor*: ``async def`` functions run on
         the event loop, others in ``"thread"`` unless ``"process"`` is asked for. *transactional*:
         run inside a transaction that also finishes the job. *aliases*: former names, still run."""
         defaults = check(

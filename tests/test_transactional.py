@@ -19,7 +19,7 @@ from pgqueue import Context, Fixed, Tasks, current_job, enqueue
 from pgqueue.storage import jobs, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.worker import Settings, Worker
-from tests.postgres import Databases, url_of
+from tests.postgres import Databases, eventually, url_of
 from tests.proxy import Loss, LossyProxy
 from tests.rows import attempt_rows, job_row
 from tests.transactions import (
@@ -433,6 +433,52 @@ def test_from_the_fourth_on_a_serialization_failure_is_charged(
         assert scene.effects() == []
 
     play(dsn, outside, way, level, script)
+
+
+@one_of_each
+@snapshots
+def test_a_renewal_in_the_way_of_the_lock_costs_no_attempt(
+    dsn: str, outside: Connection, way: Way, level: IsolationLevel
+) -> None:
+    """The handler has not run yet: the lock is tried again at once."""
+    opened: list[int] = []
+
+    def renew_when_waited_for() -> None:
+        with psycopg.connect(dsn) as renewal:
+            renewal.execute("UPDATE pgqueue.jobs SET lease_until = lease_until + interval '1 s'")
+            ready.set()
+            eventually(lambda: waits_for(outside, renewal))
+
+    async def script(scene: Scene) -> None:
+        inner = scene.tasks.transaction
+        assert inner
+
+        def factory() -> Any:
+            opened.append(1)
+            if len(opened) == 2:
+                renewal = threading.Thread(target=renew_when_waited_for)
+                renewal.start()
+                ready.wait(20)
+            return inner()
+
+        scene.tasks.transaction = factory
+        job_id = scene.enqueue()
+        await scene.work(job_id, lease=timedelta(seconds=30))
+        assert len(opened) == 3, "once to look whose database it is, then twice to lock"
+        assert scene.runs == [1]
+        assert scene.attempts(job_id) == []
+
+    ready = threading.Event()
+    play(dsn, outside, way, level, script)
+
+
+def waits_for(outside: Connection, blocking: Connection) -> bool:
+    """Whether some session waits for a lock that *blocking* has."""
+    row = outside.execute(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid)))",
+        [blocking.info.backend_pid],
+    ).fetchone()
+    return row == (True,)
 
 
 def test_two_handlers_that_skew_each_other_both_succeed_in_some_order(
@@ -864,8 +910,14 @@ def test_the_idle_limit_of_a_transaction_ends_with_it(dsn: str, outside: Connect
 # The answer to the COMMIT is lost
 
 
-@every_way
-@every_level
+@pytest.mark.parametrize(
+    ("way", "level"),
+    [
+        *((way, READ_COMMITTED) for way in WAYS),
+        *((way, level) for way in WAYS[:2] for level in LEVELS[1:]),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("loss", ["answer", "request"])
 def test_a_commit_in_doubt_is_decided_rightly(
     dsn: str, outside: Connection, way: Way, level: IsolationLevel, loss: Loss

@@ -55,7 +55,8 @@ Exit codes: 0 stopped as told, 3 configuration, connection or schema,
     "queues",
     type=Slots(),
     multiple=True,
-    help="A queue, and how many of its jobs run at once; repeatable.  [default: default=10]",
+    help="A queue, and how many of its jobs run at once; repeatable.  [default: all that the"
+    " tasks name, ten each]",
 )
 @click.option(
     "--lease", type=Duration(), help="How long a job stays ours unrenewed.  [default: 30s]"

@@ -17,7 +17,7 @@ from pgqueue.outcome import (
     Snoozed,
     Succeeded,
 )
-from pgqueue.retry import Again
+from pgqueue.policy import Again
 from pgqueue.signals import Cancel, Fail, Snooze
 from pgqueue.tasks import Task
 from pgqueue.worker.clock import boottime

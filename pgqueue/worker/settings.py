@@ -1,18 +1,23 @@
 """What a worker can be told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from pgqueue.errors import InvalidOption
+from pgqueue.tasks import Tasks
+
+DEFAULT_QUEUE = "default"
+SLOTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a worker process works. Every default can be lived with."""
 
-    queues: Mapping[str, int] = field(default_factory=lambda: {"default": 10})
-    """Queue -> slots: how many of its jobs run here at once."""
+    queues: Mapping[str, int] = field(default_factory=dict)
+    """Queue -> slots: how many of its jobs run here at once. Empty: ``default`` and every queue
+    that the tasks name, ten slots each."""
     lease: timedelta = timedelta(seconds=30)
     """For how long a job stays this worker's without a renewal; at least 2 s."""
     rescue_every: timedelta = timedelta(seconds=5)
@@ -35,8 +40,6 @@ class Settings:
     """Whether this process stages, rescues and prunes (children of --processes leave it to one)."""
 
     def __post_init__(self) -> None:
-        if not self.queues:
-            raise InvalidOption("queues", "give at least one, such as default=10")
         for name, slots in self.queues.items():
             if not 1 <= len(name) <= 100:
                 raise InvalidOption("queues", f"a name has 1 to 100 characters, not {name!r:.80}")
@@ -50,3 +53,10 @@ class Settings:
             raise InvalidOption("grace", f"cannot be negative: {self.grace}")
         if not 0 <= self.prefetch <= 10_000:
             raise InvalidOption("prefetch", f"must be from 0 to 10000, not {self.prefetch}")
+
+    def serving(self, tasks: Tasks) -> "Settings":
+        """Return these settings with queues: those that *tasks* name, if none were chosen."""
+        if self.queues:
+            return self
+        named = {task.defaults.queue or DEFAULT_QUEUE for task in tasks}
+        return replace(self, queues=dict.fromkeys(sorted({DEFAULT_QUEUE, *named}), SLOTS))

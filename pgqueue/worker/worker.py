@@ -69,7 +69,7 @@ class Worker:
         self.id = str(uuid.uuid4())
         """A new one at each start: never a host's name or a pid, which come back."""
         self.tasks = tasks
-        self.settings = settings or Settings()
+        self.settings = (settings or Settings()).serving(tasks)
         self._dsn = dsn
         self._tasks_path = tasks_path
         self._on_stuck = on_stuck

@@ -11,7 +11,7 @@ import pytest
 from pgqueue.backoff import Exponential, Fixed
 from pgqueue.errors import InvalidOption
 from pgqueue.job import Reason
-from pgqueue.retry import NETWORK_ERRORS, After, Again, GiveUp, Policy, Until, Verdict
+from pgqueue.policy import NETWORK_ERRORS, After, Again, GiveUp, Policy, Until, Verdict
 from pgqueue.signals import Cancel, Fail, Retry, Signal, Snooze
 
 SEVEN = Fixed(7)
@@ -193,7 +193,7 @@ def test_a_predicate_that_raises_has_no_opinion_and_is_logged(
     def broken(error: BaseException, made: int) -> Verdict:
         raise LookupError("broken predicate")
 
-    with caplog.at_level(logging.ERROR, "pgqueue.retry"):
+    with caplog.at_level(logging.ERROR, "pgqueue.policy"):
         assert decide(ValueError(), retry_if=broken) == Again(7)
 
     assert "broken predicate" in caplog.text
@@ -203,7 +203,7 @@ def test_a_predicate_that_raises_has_no_opinion_and_is_logged(
 def test_what_is_no_verdict_is_no_opinion_and_is_logged(
     nonsense: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR, "pgqueue.retry"):
+    with caplog.at_level(logging.ERROR, "pgqueue.policy"):
         assert decide(ValueError(), retry_if=always(nonsense)) == Again(7)
 
     assert "no verdict" in caplog.text
@@ -220,7 +220,7 @@ def test_what_is_no_verdict_is_no_opinion_and_is_logged(
 def test_a_backoff_that_answers_nonsense_is_replaced_by_the_default(
     nonsense: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR, "pgqueue.retry"):
+    with caplog.at_level(logging.ERROR, "pgqueue.policy"):
         decision = decide(ValueError(), failures=2, backoff=lambda failures: nonsense)
 
     assert isinstance(decision, Again)

@@ -12,7 +12,7 @@ from pgqueue.job import Reason
 from pgqueue.options import Seconds, milliseconds
 from pgqueue.signals import Retry
 
-log = logging.getLogger("pgqueue.retry")
+log = logging.getLogger("pgqueue.policy")
 
 NETWORK_ERRORS: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, socket.gaierror)
 """What a flaky network raises, for ``retry_on={error: Until(10) for error in NETWORK_ERRORS}``."""
