@@ -148,9 +148,11 @@ class Tasks:
 
         Options that are not given are decided by the queue, then by the defaults that
         :class:`NewJob` documents. *backoff*, *retry_on* and *retry_if* belong to the code that
-        runs the job, see :class:`~pgqueue.policy.Policy`. *executor*: ``async def`` functions run on
-        the event loop, others in ``"thread"`` unless ``"process"`` is asked for. *transactional*:
-        run inside a transaction that also finishes the job. *aliases*: former names, still run."""
+        runs the job, see :class:`~pgqueue.policy.Policy`. *executor*: ``async def`` functions run
+        on the event loop, others in ``"thread"`` unless ``"process"`` is asked for.
+        *transactional*: run inside a transaction that also finishes the job. *aliases*: former
+        names, still run.
+        """
         defaults = check(
             NewJob(
                 name,

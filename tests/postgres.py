@@ -68,7 +68,7 @@ class Server(Postgresql):
 
     def __init__(self) -> None:
         account = server_account()
-        self.cluster = Cluster(Home.throw_away(memory()), account, find_binaries(account))
+        self.cluster = Cluster(Home.throw_away(account, memory()), account, find_binaries(account))
         super().__init__(base_dir=str(self.cluster.home.path), port=0)
 
     def initialize(self) -> None:

@@ -235,7 +235,7 @@ def test_a_killed_owners_server_stops_and_its_directory_goes_with_the_next(how, 
     home = home_of(dsn)
     end_owner(process, how)
     eventually(lambda: not (home / "data" / "postmaster.pid").exists())
-    Home.throw_away().close()
+    Home.throw_away(server_account()).close()
     assert not home.exists()
 
 
@@ -340,3 +340,12 @@ def test_programs_start_without_the_callers_postgres_settings(monkeypatch):
     monkeypatch.setenv("LC_ALL", "xx_YY")
     answer = Account(name="us").run("/bin/sh", "-c", "echo $PGPORT.$LC_ALL")
     assert answer.stdout == ".C\n"
+
+
+@root_only
+def test_a_temporary_directory_that_is_closed_to_others_does_not_stop_root(tmp_path, monkeypatch):
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    with EmbeddedPostgres() as server, psycopg.connect(server.dsn) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)

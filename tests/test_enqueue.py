@@ -454,7 +454,7 @@ def test_run_sync_code_of_an_async_session_uses_the_plain_function(
     async def go() -> int:
         engine = create_async_engine(url_of(dsn), poolclass=NullPool)
         async with AsyncSession(engine) as session:
-            enqueued = await session.run_sync(enqueue, JOB)
+            enqueued = await session.run_sync(lambda plain: enqueue(plain, JOB))
             await session.commit()
         await engine.dispose()
         return enqueued.id
@@ -702,8 +702,9 @@ def test_the_call_wins_over_the_task_over_the_queue_over_the_default(
 ) -> None:
     by_call, by_task, by_queue, default = OPTIONS[option]
     tasks = Tasks()
+    said: dict[str, Any] = {option: by_task}
     declared = {
-        "said": tasks.task("said", queue="set", **{option: by_task})(lambda: None),
+        "said": tasks.task("said", queue="set", **said)(lambda: None),
         "silent": tasks.task("silent")(lambda: None),
     }
     run(connection, sync_tasks(task.defaults for task in tasks))
@@ -926,7 +927,7 @@ def test_an_argument_that_cannot_be_stored_is_named(value: object, problem: str)
     tasks = Tasks()
 
     @tasks.task("store")
-    def store(user: object) -> None: ...
+    def store(user: dict[str, object]) -> None: ...
 
     with pytest.raises(InvalidPayload, match=rf"(?is)^args\.user\.tags\[1\]: .*{problem}"):
         store.job({"tags": ["fine", value]})

@@ -250,12 +250,12 @@ def test_no_outcome_touches_a_job_that_does_not_run(
     """Whatever attempt and worker may say."""
     add(connection)
     job = claim_one(connection)
-    ending = {
+    endings: dict[str, Outcome] = {
         "available": Released(job, 0, 1, "given back"),
         "scheduled": Retried(job, 0, 1, FAILURE, 60),
         "dead": Died(job, 0, 1, FAILURE, Reason.TIMEOUT),
-    }[state]
-    write(connection, ending)
+    }
+    write(connection, endings[state])
     connection.execute("UPDATE pgqueue.jobs SET worker_id = %s", [WORKER])
     before = everything(connection)
 

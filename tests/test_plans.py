@@ -137,7 +137,7 @@ class Node(NamedTuple):
 
     kind: str
     table: str | None
-    index: str | None
+    by: str | None
     condition: str
 
 
@@ -179,7 +179,7 @@ def plan_of(connection: Connection, name: str) -> list[Node]:
 def scanned(nodes: list[Node], table: str) -> set[str | None]:
     """The indexes by which *table* is read; None: not by one."""
     return {
-        node.index
+        node.by
         for node in nodes
         if node.table is not None
         and re.fullmatch(rf"{table}(_\d{{8}}|_default)?", node.table)
@@ -226,14 +226,14 @@ def test_jobs_are_reached_by_the_index_that_is_meant(tables: Connection, name: s
     assert scanned(nodes, "jobs") == INDEXES_OF_JOBS[name]
     assert [node for node in nodes if node.kind == "Seq Scan"] == []
     for node in nodes:
-        if node.index in COLUMN_OF:
-            assert COLUMN_OF[node.index] in node.condition, "an index is walked from end to end"
+        if node.by in COLUMN_OF:
+            assert COLUMN_OF[node.by] in node.condition, "an index is walked from end to end"
 
 
 def test_a_claim_walks_the_head_of_the_queue_and_sorts_nothing(tables: Connection) -> None:
     nodes = plan_of(tables, "claim_jobs")
     assert [node for node in nodes if "Sort" in node.kind] == []
-    assert [node.kind for node in nodes if node.index == "jobs_available"] == ["Index Scan"]
+    assert [node.kind for node in nodes if node.by == "jobs_available"] == ["Index Scan"]
     assert scanned(nodes, "queues") == {"queues_pkey"}
 
 

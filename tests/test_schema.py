@@ -149,7 +149,7 @@ def sql_enqueue(connection: Connection, task: str, args: str, **named: Any) -> i
 
 def compared(connection: Connection, job_id: int) -> dict[str, Any]:
     """The whole row and its key's, with times as distances from the enqueue."""
-    row = job_row(connection, job_id)._asdict()
+    row: dict[str, Any] = job_row(connection, job_id)._asdict()
     created_at = row.pop("created_at")
     assert row.pop("id") == job_id
     for name in ("run_at", "expires_at"):

@@ -128,7 +128,7 @@ def test_arguments_come_back_as_what_they_were() -> None:
         return order
 
     order = Order([Line(UUID(int=5), Decimal("1.10"))], date(2026, 2, 28), Colour.RED)
-    given = [order, Size.SMALL, NOW, timedelta(days=1, microseconds=1), b"\0\xff"]
+    given: Any = [order, Size.SMALL, NOW, timedelta(days=1, microseconds=1), b"\0\xff"]
     outcome = run(tasks, ship.job(*given))
 
     assert seen == given
@@ -458,7 +458,7 @@ def test_an_argument_is_checked_before_the_job_is_made() -> None:
     tasks = Tasks()
 
     @tasks.task("x")
-    def x(user: object) -> None: ...
+    def x(user: dict[str, object]) -> None: ...
 
     with pytest.raises(InvalidPayload, match=r"^args\.user\.id: "):
         x.job({"id": object()})

@@ -59,10 +59,12 @@ async def until_state(dsn: str, job_id: int, *states: str, within: float = 20.0)
 
 
 def take_away(dsn: str, job_id: int) -> None:
-    """Let the job's lease run out, and have it rescued."""
-    rows(dsn, "UPDATE pgqueue.jobs SET lease_until = now() - interval '1 s' WHERE id = %s", job_id)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        run(connection, jobs.rescue(limit=10))
+    """Let the job's lease run out, and have it rescued before it is renewed."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "UPDATE pgqueue.jobs SET lease_until = now() - interval '1 s' WHERE id = %s", [job_id]
+        )
+        assert run(connection, jobs.rescue(limit=10)).total == 1
 
 
 def test_a_worker_can_be_stopped_while_it_waits_for_its_database() -> None:
@@ -485,16 +487,19 @@ def test_a_thread_of_a_handler_that_hangs_does_not_keep_the_process_from_ending(
         "import asyncio, time\n"
         "from pgqueue import Tasks\n"
         "tasks = Tasks()\n"
-        "@tasks.task('hang', timeout=0.1, max_attempts=1)\n"
+        "@tasks.task('hang')\n"
         "async def hang():\n"
         "    await asyncio.to_thread(time.sleep, 600)\n"
     )
-    (job,) = enqueue(dsn, pgqueue.NewJob("hang"))
+    (job,) = enqueue(dsn, pgqueue.NewJob("hang", timeout=0.1, max_attempts=1))
     program = (
         "import sys; from pgqueue.worker import Settings; from pgqueue.worker.main import run; "
         f"sys.exit(run('hanging:tasks', {dsn!r}, Settings()))"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path) as process:
-        eventually(lambda: state_of(dsn, job) == "dead")
-        process.terminate()
-        assert process.wait(timeout=20) == 0
+        try:
+            eventually(lambda: state_of(dsn, job) == "dead")
+            process.terminate()
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()

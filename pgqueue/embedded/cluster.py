@@ -27,7 +27,7 @@ class Cluster:
         self.home = home
         self.data = home.path / "data"
         self.log = home.path / "server.log"
-        self._socket_home = home if home.fits_socket() else Home.throw_away()
+        self._socket_home = home if home.fits_socket() else Home.throw_away(account)
         self.sockets = self._socket_home.path / "socket"
         self.sockets.mkdir(exist_ok=True)
         account.give(self.sockets)

@@ -28,15 +28,17 @@ class Home:
         self._lock = lock
 
     @classmethod
-    def throw_away(cls, root: Path | None = None) -> "Home":
+    def throw_away(cls, account: Account, root: Path | None = None) -> "Home":
         """A new directory, private to us, gone when closed; those of killed owners are swept up.
 
-        It is made in *root*, or else where temporary files go.
+        It is made in *root*, or else where temporary files go and *account*, the server's, can
+        follow: root's own TMPDIR may be closed to everybody else.
         """
         roots = [root] if root else [Path(tempfile.gettempdir()), Path("/tmp")]
         for root in roots:
             _sweep(root)
-        root = next(root for root in roots if _fits(root / f"{PREFIX}12345678"))
+        fitting = [root for root in roots if _fits(root / f"{PREFIX}12345678")]
+        root = next((root for root in fitting if account.reaches(root)), fitting[-1])
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
         # Locked before it gets the name that a sweep looks for.
         unnamed = path / f"{OWNER}.new"

@@ -126,7 +126,7 @@ class EmbeddedPostgres:
     def _make_cluster(self) -> Cluster:
         account = server_account()
         binaries = find_binaries(account)
-        home = Home.kept(self._directory, account) if self._directory else Home.throw_away()
+        home = Home.kept(self._directory, account) if self._directory else Home.throw_away(account)
         self._cluster = Cluster(home, account, binaries)
         self._cluster.create(durable=not home.temporary)
         return self._cluster
