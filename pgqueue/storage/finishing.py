@@ -19,6 +19,11 @@ class Finish(NamedTuple):
     outcomes: list[Outcome]
 
 
+def is_finish(outcome: Outcome) -> bool:
+    """Whether there is something to write for *outcome*."""
+    return type(outcome) in _STATEMENT_OF
+
+
 def finishes(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> list[Finish]:
     """Group *outcomes* into as few statements as there are kinds.
 

@@ -146,6 +146,7 @@ class Crew:
             )
         else:
             lane.running -= 1
+        hold.outcome = outcome
         hold.stop.closed = True
         self._on_outcome(outcome)
         if lane.waiting:
@@ -157,8 +158,9 @@ class Crew:
         self.fill()
 
     def _end(self, hold: Hold, outcome: Callable[[Hold], Outcome]) -> None:
+        hold.outcome = outcome(hold)
         hold.stop.closed = True
-        self._on_outcome(outcome(hold))
+        self._on_outcome(hold.outcome)
 
 
 def call_from_thread(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -169,21 +169,30 @@ class Heartbeat:
             )
             return
         log.critical("%s: far past the timeout and cannot be ended; this process gives up", names)
+        holds = self._holdings.all()
+        ended = [hold.outcome for hold in holds if hold.outcome is not None]
         try:
-            self._give_back(stuck)
+            self._write(self._returns(holds, stuck))
+            # Apart, for one of them may be what the database cannot store.
+            self._write([outcome for outcome in ended if finishing.is_finish(outcome)])
         except Exception as error:  # noqa: BLE001  their leases will run out
             log.error("could not give jobs back: %s", error)
         self._on_stuck()
 
-    def _give_back(self, stuck: list[Hold]) -> None:
+    def _returns(self, holds: list[Hold], stuck: list[Hold]) -> list[Outcome]:
+        """The outcomes of what has none yet: those that are stuck had their time, the others are
+        given back."""
         now = boottime()
         outcomes: list[Outcome] = []
-        for hold in self._holdings.all():
+        for hold in holds:
             if hold in stuck:
                 task = self._tasks[hold.job.task]
                 outcomes.append(attempt.time_out(task, hold.job, hold.started or now))
             elif not hold.stop.closed:
                 outcomes.append(Released(hold.job, now, now, "its worker was stuck"))
+        return outcomes
+
+    def _write(self, outcomes: list[Outcome]) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._dsn, "heartbeat")
         with self._connection.transaction():

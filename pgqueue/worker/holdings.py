@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueue.context import Stop, Why
 from pgqueue.job import Job
+from pgqueue.outcome import Outcome
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
 class Hold:
     """A job in hand, and how far it has come."""
 
-    __slots__ = ("job", "leased_at", "started", "stop", "task", "thread", "timed_out", "watched")
+    __slots__ = (
+        "job",
+        "leased_at",
+        "outcome",
+        "started",
+        "stop",
+        "task",
+        "thread",
+        "timed_out",
+        "watched",
+    )
 
     def __init__(self, job: Job, leased_at: float) -> None:
         self.job = job
@@ -27,6 +38,8 @@ class Hold:
         self.watched = False
         """It runs in this process, where nothing can end it by force."""
         self.timed_out = False
+        self.outcome: Outcome | None = None
+        """What it came to, once that is known; not yet written, or it would not be held."""
         self.stop = Stop()
         self.task: asyncio.Task[None] | None = None
         self.thread: Future[Any] | None = None

@@ -40,7 +40,7 @@ EXIT_BUG = 70
 EXIT_STUCK = 75
 
 _LAST_WORDS = 5.0
-"""Seconds after the grace in which the last outcomes must be written."""
+"""Seconds after the grace within which all is over: handlers, their outcomes, the hooks."""
 
 
 class StoppedEarly(PgqueueError):
@@ -178,11 +178,13 @@ class Worker:
             await self._session.close()
             self._begin("pump", self._pump.run())
         await self._until(self._is_done, self.settings.grace.total_seconds())
+        ends_at = boottime() + _LAST_WORDS
         self._crew.request_stop(Why.SHUTDOWN)
         await self._until(self._is_done, 2.0)
         self._crew.abandon()
-        await self._until(lambda: not self._holdings and not len(self._completer), _LAST_WORDS)
-        await self._reporter.finish(_LAST_WORDS)
+        written_by = ends_at - 1.0 - boottime()
+        await self._until(lambda: not self._holdings and not len(self._completer), written_by)
+        await self._reporter.finish(max(0.0, ends_at - 0.5 - boottime()))
         for part in self._parts.values():
             part.cancel()
         await asyncio.gather(*self._parts.values(), return_exceptions=True)
@@ -190,7 +192,7 @@ class Worker:
         if self._children is not None:
             await self._children.close()
         self._heartbeat.stop()
-        await self._until(lambda: not self._heartbeat.is_running, _LAST_WORDS)
+        await self._until(lambda: not self._heartbeat.is_running, ends_at - boottime())
         for session in self._sessions:
             await session.close()
         await self._lifespan.aclose()
