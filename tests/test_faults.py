@@ -67,7 +67,7 @@ def test_what_a_killed_worker_held_runs_again_once_within_the_lease_and_six_seco
     stage.ready(victim)
     learn(stage)
     begun = [wait.job(gate="open"), wait_in_thread.job(gate="open"), wait.job(gate="open")]
-    jobs = stage.enqueue(*begun, *[quick.job() for _ in range(30)])
+    jobs = stage.enqueue(*begun, *[quick.job() for _ in range(20)])
     stage.until_started(*jobs[:3])
     stage.until(lambda: stage.states().get("running") == len(jobs))
     survivor = stage.start(queues={"default": 3}, lease=lease)
@@ -211,12 +211,15 @@ def test_a_handler_that_cannot_be_ended_ends_its_process_after_the_rest_was_give
     handlers = {"one": deaf, "other": blocking}
     workers = {queue: stage.start(queues={queue: 10}, lease=3) for queue in handlers}
     stage.ready(*workers.values())
-    neighbours, culprits = {}, {}
+    neighbours, ended, culprits = {}, {}, {}
     for queue, handler in handlers.items():
         harmless = [wait.job(gate="open"), wait_in_thread.job(gate="open")]
         neighbours[queue] = stage.enqueue(*[job.options(queue=queue) for job in harmless])
         stage.until_started(*neighbours[queue])
-        culprits[queue] = stage.enqueue(handler.job().options(queue=queue))[0]
+        # The one is over, and not yet written, when the other hangs.
+        ended[queue], culprits[queue] = stage.enqueue(
+            quick.job().options(queue=queue), handler.job().options(queue=queue)
+        )
 
     for queue, worker in workers.items():
         assert worker.wait(within=30) == 75
@@ -224,6 +227,7 @@ def test_a_handler_that_cannot_be_ended_ends_its_process_after_the_rest_was_give
             found = stage.job(job)
             assert (found.state, found.failures, found.crashes) == ("available", 0, 0)
             assert stage.attempts(job) == [(1, "released")]
+        assert stage.state(ended[queue]) == "succeeded"
         found = stage.job(culprits[queue])
         assert (found.state, found.reason, found.crashes) == ("dead", "timeout", 0)
         assert stage.attempts(culprits[queue]) == [(1, "timed_out")]

@@ -155,10 +155,10 @@ def test_a_job_that_was_rescued_meanwhile_is_not_reported_as_done(dsn: str) -> N
         worker = Worker(tasks, dsn, Settings(maintenance=False))
         async with worker:
             await started.wait()
-            worker._pump.stop_claiming()
+            worker.parts.pump.stop_claiming()
             await asyncio.to_thread(take_away, dsn, job)
             go_on.set()
-            await until(lambda: worker._completer.lost or reported)
+            await until(lambda: worker.parts.completer.lost or reported)
 
     asyncio.run(work())
     assert reported == []
@@ -203,7 +203,7 @@ def test_a_commit_in_doubt_holds_up_no_other_job(dsn: str) -> None:
     async def work() -> None:
         worker = Worker(tasks, dsn)
         async with worker:
-            await until(lambda: worker._completer.undecided)
+            await until(lambda: worker.parts.completer.undecided)
             others = enqueue(dsn, *[other.job() for _ in range(20)])
             for each in others:
                 await until_state(dsn, each, "succeeded", within=5)
@@ -250,14 +250,14 @@ def test_work_is_not_committed_by_a_factory_that_commits_by_itself(dsn: str, los
     async def works(ctx: Context) -> None:
         await ctx.connection.execute("INSERT INTO effects VALUES (%s)", (ctx.id,))
         if lost:
-            worker._pump.stop_claiming()
+            worker.parts.pump.stop_claiming()
             await asyncio.to_thread(take_away, dsn, ctx.id)
 
     (job,) = enqueue(dsn, works.job())
 
     async def work() -> None:
         async with worker:
-            await until(lambda: worker._completer.lost or state_of(dsn, job) == "dead")
+            await until(lambda: worker.parts.completer.lost or state_of(dsn, job) == "dead")
 
     asyncio.run(work())
     assert state_of(dsn, job) == ("available" if lost else "dead")
@@ -324,7 +324,7 @@ def test_a_bell_that_was_being_probed_is_held_later(dsn: str) -> None:
             )
             worker = Worker(tasks, dsn, Settings(poll=timedelta(seconds=1)))
             async with worker:
-                await until(lambda: worker._pump._wait > 0.1)
+                await until(lambda: worker.parts.pump._wait > 0.1)
                 prober.execute("SELECT pg_advisory_unlock_all()")
                 await until(
                     lambda: rows(
@@ -383,7 +383,7 @@ def test_a_stuck_handler_in_an_embedded_worker_costs_its_neighbours_nothing(
         async with Worker(tasks, dsn, Settings(lease=timedelta(seconds=2))) as worker:
             await until(lambda: caplog.text.count("far past the timeout") > 1)
             go_on.set()
-            await until(lambda: not worker._holdings)
+            await until(lambda: not worker.parts.holdings)
 
     asyncio.run(work())
     assert starts == [1]
@@ -411,8 +411,8 @@ def test_a_worker_whose_pump_has_died_is_not_ready_and_gives_back_what_it_holds(
             monkeypatch.undo()
             raise ValueError("a bug")
 
-        monkeypatch.setattr(worker._pump, "_turn", broken)
-        worker._pump.ring()
+        monkeypatch.setattr(worker.parts.pump, "_turn", broken)
+        worker.parts.pump.ring()
         await until(lambda: not worker.is_ready)
         return await running
 

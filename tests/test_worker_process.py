@@ -22,6 +22,7 @@ from tests.postgres import Databases, Server, dsn_of, name_of
 from tests.process import TASKS, Stage, running
 from tests.worker_tasks import (
     clock,
+    effect,
     fail,
     heed_in_thread,
     quick,
@@ -156,26 +157,26 @@ def test_a_stopping_worker_claims_nothing_lets_jobs_end_and_gives_back_the_rest(
     stage: Stage,
 ) -> None:
     grace = 3
-    worker = stage.command("-q", "default=4", "--grace", f"{grace}s")
+    stage.sql("CREATE TABLE effects (job_id bigint, attempt bigint)")
+    worker = stage.command("-q", "default=5", "--grace", f"{grace}s")
     stage.ready(worker)
     stage.enqueue(*[quick.job() for _ in range(300)])  # so that it claims ahead
     stage.until_drained()
-    waits = [
+    ending, *unfinished = stage.enqueue(
+        wait_in_thread.job(gate="now"),
         wait.job(gate="later"),
         wait_in_thread.job(gate="later"),
-        wait_in_thread.job(gate="now"),
-    ]
-    stubborn, deaf, ending, child, *buffered = stage.enqueue(
-        *waits, wait_in_child.job(gate="later"), *[quick.job() for _ in range(10)]
+        wait_in_child.job(gate="later"),
+        effect.job(gate="later"),
     )
-    begun = (stubborn, deaf, ending, child)
-    stage.until_started(*begun)
-    stage.until(lambda: stage.states().get("running") == len(begun) + len(buffered))
+    buffered = stage.enqueue(*[quick.job() for _ in range(10)])
+    stage.until_started(ending, *unfinished)
+    stage.until(lambda: stage.states().get("running") == 5 + len(buffered))
 
     stopped_at = time.monotonic()
     worker.terminate()
     stage.until(lambda: stage.states().get("available") == len(buffered))
-    assert [stage.state(job) for job in begun] == ["running"] * 4
+    assert [stage.state(job) for job in (ending, *unfinished)] == ["running"] * 5
     (late,) = stage.enqueue(quick.job())
     stage.journal.open_gate("now")
     stage.until_state(ending, "succeeded")
@@ -183,28 +184,24 @@ def test_a_stopping_worker_claims_nothing_lets_jobs_end_and_gives_back_the_rest(
     assert grace <= time.monotonic() - stopped_at <= grace + 5
 
     assert stage.started(late) == []
-    for job in (stubborn, deaf, child):
+    assert stage.sql("SELECT * FROM effects") == []
+    for job in unfinished:
         found = stage.job(job)
         assert (found.state, found.failures, found.crashes) == ("available", 0, 0)
-    for job in (stubborn, deaf, child, *buffered):
+    for job in (*unfinished, *buffered):
         assert stage.attempts(job) == [(1, "released")]
     assert stage.job(ending).attempt == 1
     assert stage.value("SELECT count(*) FROM pgqueue.workers") == 0
-    assert (
-        stage.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ '^pgqueue:'"
-            " AND datname = current_database()"
-        )
-        == 0
-    )
+    assert connections(stage) == 0
 
     successor = stage.start()
     stage.journal.open_gate("later")
     stage.until_drained()
-    for job in (stubborn, deaf, child):
+    for job in unfinished:
         assert [attempt for attempt, _ in stage.started(job)] == [1, 2]
     for job in buffered:
         assert stage.started(job) == [(2, successor.pid)]
+    assert stage.sql("SELECT * FROM effects") == [(unfinished[-1], 2)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -224,6 +221,29 @@ def test_a_second_signal_stops_a_worker_now(stage: Stage, number: signal.Signals
     for job in jobs:
         assert stage.state(job) == "available"
         assert stage.attempts(job) == [(1, "released")]
+
+
+def test_a_worker_stops_in_time_though_its_database_is_away(
+    own_server: Server, tmp_path: Path
+) -> None:
+    grace = 1
+    with Stage(Databases(own_server.dsn()).create_migrated(), tmp_path) as stage:
+        worker = stage.start(grace=grace)
+        stage.ready(worker)
+        stage.until_started(
+            *stage.enqueue(
+                wait.job(gate="never"),
+                wait_in_thread.job(gate="never"),
+                wait_in_child.job(gate="never"),
+            )
+        )
+        stage.disconnect()
+        own_server.stop()
+
+        stopped_at = time.monotonic()
+        worker.terminate()
+        assert worker.wait(within=60) == 0
+        assert time.monotonic() - stopped_at <= grace + 5
 
 
 # Refusing to start

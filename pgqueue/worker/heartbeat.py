@@ -87,7 +87,8 @@ class Heartbeat:
 
     def is_fresh(self, hold: Hold) -> bool:
         """Whether *hold* surely has its lease: the start gate, for machines that were asleep."""
-        return boottime() - hold.leased_at < self._lease - self._margin
+        lasts = boottime() - hold.leased_at < self._lease - self._margin
+        return lasts and not self._holdings.giving_up
 
     def _run(self) -> None:
         while not self._stopping:
@@ -169,12 +170,14 @@ class Heartbeat:
             )
             return
         log.critical("%s: far past the timeout and cannot be ended; this process gives up", names)
+        self._holdings.giving_up = True
         holds = self._holdings.all()
         ended = [hold.outcome for hold in holds if hold.outcome is not None]
         try:
             self._write(self._returns(holds, stuck))
             # Apart, for one of them may be what the database cannot store.
             self._write([outcome for outcome in ended if finishing.is_finish(outcome)])
+            self._release_claimed()
         except Exception as error:  # noqa: BLE001  their leases will run out
             log.error("could not give jobs back: %s", error)
         self._on_stuck()
@@ -200,6 +203,11 @@ class Heartbeat:
                 self._connection,
                 finishing.finish(outcomes, worker_id=self._worker_id, moment=boottime()),
             )
+
+    def _release_claimed(self) -> None:
+        """Give back what a claim that was on its way brought meanwhile."""
+        assert self._connection is not None
+        run(self._connection, jobs.release_strays(worker_id=self._worker_id, held=[]))
 
     def _say_goodbye(self) -> None:
         try:

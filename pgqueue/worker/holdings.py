@@ -50,6 +50,8 @@ class Holdings:
 
     def __init__(self) -> None:
         self._held: dict[tuple[int, int], Hold] = {}
+        self.giving_up = False
+        """Set by the heartbeat before it gives everything back: nothing more may be taken."""
 
     def __len__(self) -> int:
         return len(self._held)

@@ -37,7 +37,7 @@ class Maintenance:
     """Does the chores, one after the other, on one connection of its own."""
 
     def __init__(self, session: Session, settings: Settings) -> None:
-        self._session = session
+        self.session = session
         self._settings = settings
         self._lease = settings.lease.total_seconds()
         self._wake = asyncio.Event()
@@ -64,7 +64,7 @@ class Maintenance:
         """Forever: whatever is due."""
         while True:
             try:
-                await self._session.open()
+                await self.session.open()
                 for chore in self._chores:
                     if boottime() >= chore.due_at:
                         await self._attempt(chore)
@@ -73,7 +73,7 @@ class Maintenance:
             except Exception as error:
                 if remedy(error) is Remedy.BUG:
                     log.exception("maintenance")
-                await self._session.recover(error)
+                await self.session.recover(error)
 
     async def _attempt(self, chore: Chore) -> None:
         """Do *chore*. What the server refuses is put off: the other chores do not wait for it, and
@@ -81,7 +81,7 @@ class Maintenance:
         try:
             chore.due_at = boottime() + await chore.do()
         except psycopg.Error as error:
-            if not self._session.is_open or error.sqlstate in (None, _READ_ONLY):
+            if not self.session.is_open or error.sqlstate in (None, _READ_ONLY):
                 raise
             chore.due_at = boottime() + _PUT_OFF
             log.warning("maintenance: %s: %s", chore.name, str(error).strip())
@@ -98,7 +98,7 @@ class Maintenance:
             self._awake_since = boottime()
 
     async def _do_stage(self) -> float:
-        staged = await self._session.run(jobs.stage(limit=LIMIT))
+        staged = await self.session.run(jobs.stage(limit=LIMIT))
         if staged.staged >= LIMIT:
             return 0.0
         if staged.next_in_ms is None:
@@ -108,11 +108,11 @@ class Maintenance:
     async def _do_rescue(self) -> float:
         # After an outage, or when the machine was asleep, every lease has run out: the living
         # renew theirs first.
-        up_since = max(self._session.opened_at, self._awake_since)
+        up_since = max(self.session.opened_at, self._awake_since)
         patience = self._lease / 3 + 2 - (boottime() - up_since)
         if patience > 0:
             return patience
-        rescued = await self._session.run(jobs.rescue(limit=LIMIT))
+        rescued = await self.session.run(jobs.rescue(limit=LIMIT))
         if rescued.total:
             log.warning(
                 "took back %d jobs whose workers vanished: %d to run again, %d dead, %d cancelled",
@@ -122,17 +122,17 @@ class Maintenance:
         return 0.0 if rescued.total >= LIMIT else self._settings.rescue_every.total_seconds()
 
     async def _do_expire(self) -> float:
-        expired = await self._session.run(jobs.expire(limit=LIMIT))
+        expired = await self.session.run(jobs.expire(limit=LIMIT))
         return 0.0 if expired >= LIMIT else _TICK
 
     async def _do_prune(self) -> float:
-        pruned = await self._session.run(upkeep.prune(limit=LIMIT))
+        pruned = await self.session.run(upkeep.prune(limit=LIMIT))
         return 0.0 if pruned >= LIMIT else _MINUTE
 
     async def _do_make_partitions(self) -> float:
-        await self._session.run(upkeep.make_partitions())
+        await self.session.run(upkeep.make_partitions())
         return _HOUR
 
     async def _do_forget_partitions(self) -> float:
-        await self._session.run(upkeep.forget_partitions())
+        await self.session.run(upkeep.forget_partitions())
         return _HOUR

@@ -81,6 +81,10 @@ class Pump:
         self._claiming = False
         self._wake.set()
 
+    @property
+    def _may_claim(self) -> bool:
+        return self._claiming and not self._holdings.giving_up
+
     async def run(self) -> None:
         """Forever: turn by turn. Outlives every outage; raises what a person must mend."""
         while True:
@@ -96,10 +100,10 @@ class Pump:
         """Write what is pending and claim what is wanted; return whether to go on at once."""
         self._wake.clear()
         await self._clear_doubts()
-        if self._claiming and not len(self._holdings) and self._claimer.emptied():
+        if self._may_claim and not len(self._holdings) and self._claimer.emptied():
             return await self._claim_apart()
         batch = self._completer.take(BATCH)
-        limits = self._claimer.limits() if self._claiming else {}
+        limits = self._claimer.limits() if self._may_claim else {}
         self._claimer.lose_patience()
         if not batch and not limits:
             return False
@@ -131,7 +135,7 @@ class Pump:
     async def _rest(self) -> None:
         """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once
         more."""
-        if self._claiming and not self._bell.is_held and await self._hold_bell():
+        if self._may_claim and not self._bell.is_held and await self._hold_bell():
             return
         longest = self._settings.poll.total_seconds()
         if self.is_deaf() or len(self._completer):

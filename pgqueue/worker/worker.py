@@ -15,22 +15,12 @@ from pgqueue.errors import PgqueueError
 from pgqueue.storage import schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
-from pgqueue.worker.bell import Bell
-from pgqueue.worker.children import Children
 from pgqueue.worker.clock import boottime
-from pgqueue.worker.completer import Completer
-from pgqueue.worker.crew import Crew, call_from_thread
-from pgqueue.worker.executor import Executor
 from pgqueue.worker.health import serve_health
-from pgqueue.worker.heartbeat import Heartbeat
-from pgqueue.worker.holdings import Holdings
-from pgqueue.worker.hooks import Reporter
-from pgqueue.worker.listener import Ears, Listener
-from pgqueue.worker.maintenance import Maintenance
-from pgqueue.worker.pump import Pump
+from pgqueue.worker.listener import Ears
+from pgqueue.worker.parts import Frame, Parts, assemble
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
-from pgqueue.worker.transaction import Transactions
 
 log = logging.getLogger("pgqueue.worker")
 
@@ -77,10 +67,9 @@ class Worker:
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._broken: asyncio.Future[int] | None = None
-        self._holdings = Holdings()
         self._lifespan = AsyncExitStack()
-        self._parts: dict[str, asyncio.Task[None]] = {}
-        self._started = False
+        self._parts: Parts | None = None
+        self._running: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> int:
         """Work until :meth:`stop` is called; return an exit code: 0, 3 (a person must mend the
@@ -127,16 +116,24 @@ class Worker:
         self._stopping.set()
 
     @property
+    def parts(self) -> Parts:
+        """What runs in it. Raises PgqueueError before its start and after its end."""
+        if self._parts is None:
+            raise PgqueueError("the worker is not running")
+        return self._parts
+
+    @property
     def is_ready(self) -> bool:
         """Whether jobs are being claimed and leases renewed."""
-        return self._started and not self._stopping.is_set() and self.is_alive
+        return self.is_alive and not self._stopping.is_set()
 
     @property
     def is_alive(self) -> bool:
         """Whether the parts that must never rest have succeeded lately."""
+        if self._parts is None or self._broken is None or self._broken.done():
+            return False
         limit = 3 * self.settings.lease.total_seconds()
-        broken = self._broken is not None and self._broken.done()
-        return self._started and not broken and boottime() - self._heartbeat.last_success < limit
+        return boottime() - self._parts.heartbeat.last_success < limit
 
     async def start(self) -> None:
         """Check the database, then start every part, in the order of flow.
@@ -156,11 +153,26 @@ class Worker:
         except BaseException:
             await self._session.close()
             raise
-        self._assemble(home, state)
-        self._heartbeat.start()
-        for name, part in self._running_parts():
-            self._begin(name, part)
-        self._started = True
+        frame = Frame(
+            worker_id=self.id,
+            tasks=self.tasks,
+            dsn=self._dsn,
+            settings=self.settings,
+            tasks_path=self._tasks_path,
+            home=home,
+            state=state,
+        )
+        parts = self._parts = assemble(
+            frame, self._session, ears=self._ears, on_news=self._on_news, on_stuck=self._on_stuck
+        )
+        parts.heartbeat.start()
+        self._begin("pump", parts.pump.run())
+        self._begin("watch", parts.crew.watch())
+        self._begin("listener", parts.ears.run())
+        if parts.maintenance is not None:
+            self._begin("maintenance", parts.maintenance.run())
+        if self.settings.health_port is not None:
+            self._begin("health", serve_health(self, self.settings.health_port))
         log.info(
             "worker %s runs %d tasks from %s",
             self.id,
@@ -170,34 +182,35 @@ class Worker:
 
     async def close(self) -> None:
         """Stop in the order of flow: no more claims, running jobs, their outcomes, the rest."""
+        parts = self.parts
         self._stopping.set()
-        self._pump.stop_claiming()
-        self._crew.release_waiting("the worker stops")
-        if self._parts["pump"].done():
+        parts.pump.stop_claiming()
+        parts.crew.release_waiting("the worker stops")
+        if self._running["pump"].done():
             # It died of a bug. What is held can perhaps be given back all the same.
             await self._session.close()
-            self._begin("pump", self._pump.run())
+            self._begin("pump", parts.pump.run())
         await self._until(self._is_done, self.settings.grace.total_seconds())
         ends_at = boottime() + _LAST_WORDS
-        self._crew.request_stop(Why.SHUTDOWN)
+        parts.crew.request_stop(Why.SHUTDOWN)
         await self._until(self._is_done, 2.0)
-        self._crew.abandon()
+        parts.crew.abandon()
         written_by = ends_at - 1.0 - boottime()
-        await self._until(lambda: not self._holdings and not len(self._completer), written_by)
-        await self._reporter.finish(max(0.0, ends_at - 0.5 - boottime()))
-        for part in self._parts.values():
-            part.cancel()
-        await asyncio.gather(*self._parts.values(), return_exceptions=True)
-        self._executor.close()
-        if self._children is not None:
-            await self._children.close()
-        self._heartbeat.stop()
-        await self._until(lambda: not self._heartbeat.is_running, ends_at - boottime())
-        for session in self._sessions:
+        await self._until(lambda: not parts.holdings and not len(parts.completer), written_by)
+        await parts.reporter.finish(max(0.0, ends_at - 0.5 - boottime()))
+        for running in self._running.values():
+            running.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        parts.executor.close()
+        if parts.children is not None:
+            await parts.children.close()
+        parts.heartbeat.stop()
+        await self._until(lambda: not parts.heartbeat.is_running, ends_at - boottime())
+        for session in parts.sessions:
             await session.close()
         await self._lifespan.aclose()
-        self._started = False
-        left = len(self._holdings)
+        self._parts = None
+        left = len(parts.holdings)
         log.info(
             "worker %s stopped%s", self.id, f", {left} jobs left to their leases" if left else ""
         )
@@ -219,94 +232,8 @@ class Worker:
             if self._stopping.is_set():
                 raise StoppedEarly("told to stop before there was a database")
 
-    def _assemble(self, home: schema.Identity, state: Any) -> None:
-        settings = self.settings
-        self._sessions = [self._session]
-        bell_session = self._session
-        if settings.listen_dsn is not None:
-            bell_session = Session(settings.listen_dsn, "bell")
-            self._sessions.append(bell_session)
-        self._maintenance: Maintenance | None = None
-        if settings.maintenance:
-            maintenance_session = Session(self._dsn, "maintenance")
-            self._sessions.append(maintenance_session)
-            self._maintenance = Maintenance(maintenance_session, settings)
-        self._reporter = Reporter(self.tasks, self.id, on_retry=self._expect)
-        self._completer = Completer(
-            self._holdings,
-            on_pending=lambda: self._pump.wake(),
-            on_written=self._reporter.report,
-        )
-        slots = sum(settings.queues.values())
-        self._children: Children | None = None
-        if self._tasks_path and any(task.executor == "process" for task in self.tasks):
-            self._children = Children(
-                path=self._tasks_path,
-                size=slots,
-                max_jobs=settings.child_max_jobs,
-                memory_mb=settings.child_memory_mb,
-            )
-        transactions = None
-        if self.tasks.transaction is not None:
-            transactions = Transactions(
-                self.tasks, self.tasks.transaction, worker_id=self.id, home=home
-            )
-        self._executor = Executor(
-            self.tasks,
-            threads=slots,
-            state=state,
-            transaction=transactions,
-            children=self._children,
-        )
-        loop = asyncio.get_running_loop()
-        self._heartbeat = Heartbeat(
-            self._dsn,
-            worker_id=self.id,
-            tasks=self.tasks,
-            settings=settings,
-            holdings=self._holdings,
-            on_news=lambda: call_from_thread(loop, self._on_news),
-            on_stuck=self._on_stuck,
-        )
-        self._crew = Crew(
-            queues=settings.queues,
-            prefetch=settings.prefetch,
-            executor=self._executor,
-            on_outcome=self._completer.add,
-            is_fresh=self._heartbeat.is_fresh,
-            on_stale=self._heartbeat.nudge,
-        )
-        self._pump = Pump(
-            self._session,
-            Bell(bell_session, list(settings.queues)),
-            worker_id=self.id,
-            tasks=self.tasks,
-            settings=settings,
-            holdings=self._holdings,
-            crew=self._crew,
-            completer=self._completer,
-        )
-        if self._ears is None:
-            self._ears = Listener(settings.listen_dsn or self._dsn)
-        self._ears.on_ring = self._on_ring
-        self._ears.on_cancel = self._holdings.request_cancel
-        self._pump.is_deaf = lambda: self._ears is not None and not self._ears.is_up
-
-    def _running_parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        assert self._ears is not None
-        parts = [
-            ("pump", self._pump.run()),
-            ("watch", self._crew.watch()),
-            ("listener", self._ears.run()),
-        ]
-        if self._maintenance is not None:
-            parts.append(("maintenance", self._maintenance.run()))
-        if self.settings.health_port is not None:
-            parts.append(("health", serve_health(self, self.settings.health_port)))
-        return parts
-
     def _begin(self, name: str, part: Coroutine[Any, Any, None]) -> None:
-        self._parts[name] = asyncio.create_task(self._guard(name, part), name=f"pgqueue-{name}")
+        self._running[name] = asyncio.create_task(self._guard(name, part), name=f"pgqueue-{name}")
 
     async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         """Run a part; what it cannot mend ends the worker."""
@@ -323,23 +250,17 @@ class Worker:
             if not self._broken.done():
                 self._broken.set_result(code)
 
-    def _on_ring(self, queue: str) -> None:
-        if not queue or queue in self.settings.queues:
-            self._pump.ring()
-
     def _on_news(self) -> None:
         """The heartbeat has spoken: stale jobs may start; are enough threads left?"""
-        self._crew.fill()
-        if self._crew.lost_half and self._broken is not None and not self._broken.done():
+        if self._parts is None:
+            return
+        self._parts.crew.fill()
+        if self._parts.crew.lost_half and self._broken is not None and not self._broken.done():
             log.critical("half the slots are taken by threads past their timeout; starting anew")
             self._broken.set_result(EXIT_STUCK)
 
-    def _expect(self, seconds: float) -> None:
-        if self._maintenance is not None:
-            self._maintenance.expect(seconds)
-
     def _is_done(self) -> bool:
-        return self._hurrying.is_set() or self._crew.is_idle
+        return self._hurrying.is_set() or self.parts.crew.is_idle
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Wait until *condition* holds, for so many *seconds* at most."""

@@ -1,0 +1,163 @@
+"""The parts of a worker, and how they are put together: who calls whom."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pgqueue.storage.schema import Identity
+from pgqueue.tasks import Tasks
+from pgqueue.worker.bell import Bell
+from pgqueue.worker.children import Children
+from pgqueue.worker.completer import Completer
+from pgqueue.worker.crew import Crew, call_from_thread
+from pgqueue.worker.executor import Executor
+from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.holdings import Holdings
+from pgqueue.worker.hooks import Reporter
+from pgqueue.worker.listener import Ears, Listener
+from pgqueue.worker.maintenance import Maintenance
+from pgqueue.worker.pump import Pump
+from pgqueue.worker.session import Session
+from pgqueue.worker.settings import Settings
+from pgqueue.worker.transaction import Transactions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What every part is built on."""
+
+    worker_id: str
+    tasks: Tasks
+    dsn: str
+    settings: Settings
+    tasks_path: str | None
+    home: Identity
+    state: Any
+    """What the lifespan yielded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that runs in a worker."""
+
+    sessions: list[Session]
+    holdings: Holdings
+    reporter: Reporter
+    completer: Completer
+    children: Children | None
+    executor: Executor
+    heartbeat: Heartbeat
+    crew: Crew
+    pump: Pump
+    maintenance: Maintenance | None
+    ears: Ears
+
+
+def assemble(
+    frame: Frame,
+    session: Session,
+    *,
+    ears: Ears | None,
+    on_news: Callable[[], None],
+    on_stuck: Callable[[], None] | None,
+) -> Parts:
+    """Put the parts together. *session* becomes the pump's; *on_news* is called on this event loop
+    after each renewal, *on_stuck* in the heartbeat's thread."""
+    settings, tasks = frame.settings, frame.tasks
+    sessions = [session]
+    bell_session = session
+    if settings.listen_dsn is not None:
+        bell_session = Session(settings.listen_dsn, "bell")
+        sessions.append(bell_session)
+    maintenance = None
+    if settings.maintenance:
+        maintenance = Maintenance(Session(frame.dsn, "maintenance"), settings)
+        sessions.append(maintenance.session)
+    holdings = Holdings()
+    expect = maintenance.expect if maintenance is not None else _expect_nothing
+    reporter = Reporter(tasks, frame.worker_id, on_retry=expect)
+    completer = Completer(holdings, on_pending=lambda: pump.wake(), on_written=reporter.report)
+    children = _children(frame)
+    executor = Executor(
+        tasks,
+        threads=sum(settings.queues.values()),
+        state=frame.state,
+        transaction=_transactions(frame),
+        children=children,
+    )
+    loop = asyncio.get_running_loop()
+    heartbeat = Heartbeat(
+        frame.dsn,
+        worker_id=frame.worker_id,
+        tasks=tasks,
+        settings=settings,
+        holdings=holdings,
+        on_news=lambda: call_from_thread(loop, on_news),
+        on_stuck=on_stuck,
+    )
+    crew = Crew(
+        queues=settings.queues,
+        prefetch=settings.prefetch,
+        executor=executor,
+        on_outcome=completer.add,
+        is_fresh=heartbeat.is_fresh,
+        on_stale=heartbeat.nudge,
+    )
+    pump = Pump(
+        session,
+        Bell(bell_session, list(settings.queues)),
+        worker_id=frame.worker_id,
+        tasks=tasks,
+        settings=settings,
+        holdings=holdings,
+        crew=crew,
+        completer=completer,
+    )
+    ears = ears or Listener(settings.listen_dsn or frame.dsn)
+    ears.on_ring = lambda queue: _ring(pump, queue, settings)
+    ears.on_cancel = holdings.request_cancel
+    pump.is_deaf = lambda: not ears.is_up
+    return Parts(
+        sessions=sessions,
+        holdings=holdings,
+        reporter=reporter,
+        completer=completer,
+        children=children,
+        executor=executor,
+        heartbeat=heartbeat,
+        crew=crew,
+        pump=pump,
+        maintenance=maintenance,
+        ears=ears,
+    )
+
+
+def _children(frame: Frame) -> Children | None:
+    wanted = any(task.executor == "process" for task in frame.tasks)
+    if frame.tasks_path is None or not wanted:
+        return None
+    return Children(
+        path=frame.tasks_path,
+        size=sum(frame.settings.queues.values()),
+        max_jobs=frame.settings.child_max_jobs,
+        memory_mb=frame.settings.child_memory_mb,
+    )
+
+
+def _transactions(frame: Frame) -> Transactions | None:
+    if frame.tasks.transaction is None:
+        return None
+    return Transactions(
+        frame.tasks, frame.tasks.transaction, worker_id=frame.worker_id, home=frame.home
+    )
+
+
+def _ring(pump: Pump, queue: str, settings: Settings) -> None:
+    """A ring without a queue may be for any."""
+    if not queue or queue in settings.queues:
+        pump.ring()
+
+
+def _expect_nothing(seconds: float) -> None:
+    """Another process stages what falls due."""
