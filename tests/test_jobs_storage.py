@@ -361,12 +361,13 @@ def test_what_an_earlier_commit_wrote_is_found_again(
 ) -> None:
     add(connection)
     job = claim_one(connection)
-    assert run(connection, jobs.find_written(worker_id=WORKER, held=[job])) == set()
+    assert run(connection, jobs.find_written(worker_id=WORKER, held=[job])) == {}
     write(connection, outcome(job))
-    assert run(connection, jobs.find_written(worker_id=WORKER, held=[job])) == {job.id}
-    assert run(connection, jobs.find_written(worker_id=OTHER_WORKER, held=[job])) == set()
+    found = run(connection, jobs.find_written(worker_id=WORKER, held=[job]))
+    assert found.keys() == {job.id}
+    assert run(connection, jobs.find_written(worker_id=OTHER_WORKER, held=[job])) == {}
     other = job._replace(attempt=job.attempt + 1)
-    assert run(connection, jobs.find_written(worker_id=WORKER, held=[other])) == set()
+    assert run(connection, jobs.find_written(worker_id=WORKER, held=[other])) == {}
 
 
 def test_what_a_lost_answer_had_claimed_is_given_back(connection: Connection) -> None:

@@ -58,6 +58,19 @@ def test_a_dead_job_is_run_again_with_other_arguments(connection: psycopg.Connec
     assert row == ("available", '{"n": 2}', 0)
 
 
+def test_a_job_that_is_available_already_gets_the_arguments_of_its_retry(
+    connection: psycopg.Connection,
+) -> None:
+    job = pgqueue.enqueue(connection, NewJob("t", '{"n": 1}'))
+
+    assert pgqueue.retry(connection, job.id, args='{"n": 2}') == "available"
+
+    row = connection.execute(
+        "SELECT args::text FROM pgqueue.jobs WHERE id = %s", (job.id,)
+    ).fetchone()
+    assert row == ('{"n": 2}',)
+
+
 def test_only_a_dead_job_can_be_discarded(connection: psycopg.Connection) -> None:
     job = pgqueue.enqueue(connection, NewJob("t"))
     assert pgqueue.discard(connection, job.id, reason="spam") == State.AVAILABLE

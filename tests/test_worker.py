@@ -220,16 +220,20 @@ async def lost_in_commit(
 ) -> AsyncIterator[AsyncConnection[Any]]:
     """A connection whose COMMIT never arrives, and which the server keeps."""
     connection = await AsyncConnection.connect(dsn)
-    stranded.insert(0, connection)
 
     async def commit() -> None:
+        stranded.append(connection)
         connection.rollback = nothing  # type: ignore[method-assign]
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     async def nothing() -> None: ...
 
     connection.commit = commit  # type: ignore[method-assign]
-    yield connection
+    try:
+        yield connection
+    finally:
+        if connection not in stranded:
+            await connection.close()
 
 
 @pytest.mark.parametrize("lost", [True, False])

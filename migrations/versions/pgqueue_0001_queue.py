@@ -25,7 +25,7 @@ def downgrade() -> None:
 
 
 def _execute(name: str) -> None:
-    """Send a file of SQL as it stands: no parameters, so neither ``%`` nor ``:name`` means anything."""
+    """Send a file of SQL as it stands: without parameters neither ``%`` nor ``:name`` is one."""
     sql = (Path(__file__).parent / "pgqueue_0001" / name).read_text(encoding="utf-8")
     context = op.get_context()
     if context.as_sql:

@@ -133,15 +133,15 @@ def find_unlocked(ids: Sequence[int]) -> Operation[set[int]]:
     return {row[0] for row in rows}
 
 
-def find_written(*, worker_id: str, held: Sequence[Job]) -> Operation[set[int]]:
-    """Return the ids of those attempts whose outcome an earlier statement of ours has written."""
+def find_written(*, worker_id: str, held: Sequence[Job]) -> Operation[dict[int, str]]:
+    """Return those attempts whose outcome is in the database already: id -> what it came to."""
     rows = yield from query(
         "find_written",
         worker_id=worker_id,
         ids=[job.id for job in held],
         attempts=[job.attempt for job in held],
     )
-    return {row[0] for row in rows}
+    return {row[0]: str(row[1]) for row in rows}
 
 
 def release_strays(*, worker_id: str, held: Sequence[int]) -> Operation[int]:

@@ -1,9 +1,10 @@
 """Keeps outcomes until Postgres has them, then lets go of the jobs and calls the hooks."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
+from pgqueue.job import State
 from pgqueue.outcome import Committed, Lost, Outcome, Undecided
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.holdings import Holdings
@@ -70,14 +71,20 @@ class Completer:
             else:
                 self.refused.append(outcome)
 
-    def judge_refused(self, judged: Sequence[Outcome], written: set[int]) -> None:
-        """Of the refused, *written* are in the database all the same; the others were lost."""
+    def judge_refused(self, judged: Sequence[Outcome], written: Mapping[int, str]) -> None:
+        """Of the refused, *written* are in the database all the same; the others were lost.
+
+        What is there counts: a thread that outlived its timeout may have committed its own success.
+        """
         del self.refused[: len(judged)]
         for outcome in judged:
-            if outcome.job.id in written:
-                self.done(outcome)
-            else:
+            found = written.get(outcome.job.id)
+            if found is None:
                 self.void(outcome)
+            elif found == State.SUCCEEDED:
+                self.done(Committed(outcome.job, outcome.started, outcome.ended))
+            else:
+                self.done(outcome)
 
     def set_aside(self, locked: Sequence[Outcome]) -> None:
         """Somebody holds the rows of these jobs: write the others meanwhile."""

@@ -62,7 +62,7 @@ END
 $$;
 
 -- Run again: redrive a dead job, with new arguments if given. Its counters start anew, its attempt
--- number goes on. A scheduled job is made available now. Returns 'available', or the state that
+-- number goes on. A job that waits is made available now. Returns 'available', or the state that
 -- forbids it.
 CREATE FUNCTION pgqueue.retry(
     job_id bigint, args json DEFAULT NULL, actor text DEFAULT NULL, reason text DEFAULT NULL
@@ -77,7 +77,9 @@ BEGIN
         died_at = NULL, reason = NULL, error_type = NULL, error = NULL, fingerprint = NULL,
         history = NULL
     FROM (
-        SELECT id FROM pgqueue.jobs WHERE id = retry.job_id AND state IN ('dead', 'scheduled')
+        SELECT id FROM pgqueue.jobs
+        WHERE id = retry.job_id AND (
+            state IN ('dead', 'scheduled') OR (state = 'available' AND retry.args IS NOT NULL))
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS target
     WHERE job.id = target.id

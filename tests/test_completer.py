@@ -1,0 +1,65 @@
+"""Outcomes stay until the database has them, and what it has is what is reported."""
+
+from datetime import UTC, datetime
+
+from pgqueue.job import Job
+from pgqueue.outcome import Committed, Failure, Outcome, Retried, Succeeded
+from pgqueue.worker.completer import Completer
+from pgqueue.worker.holdings import Holdings
+
+
+def job(job_id: int) -> Job:
+    now = datetime.now(UTC)
+    return Job(job_id, 1, "default", "t", 100, now, now, 0, 0, 5, 3, 60_000, None, "{}", None)
+
+
+def setup(*jobs: Job) -> tuple[Completer, Holdings, list[Outcome]]:
+    reported: list[Outcome] = []
+    holdings = Holdings()
+    holdings.add(jobs, leased_at=0.0)
+    completer = Completer(holdings, on_pending=lambda: None, on_written=reported.append)
+    return completer, holdings, reported
+
+
+def test_an_outcome_stays_until_its_statement_has_committed() -> None:
+    first, second = job(1), job(2)
+    completer, holdings, reported = setup(first, second)
+    outcomes = [Succeeded(first, 0.0, 0.0, None), Succeeded(second, 0.0, 0.0, None)]
+    for outcome in outcomes:
+        completer.add(outcome)
+
+    assert completer.take(10) == completer.take(10) == outcomes
+    assert len(holdings) == 2
+
+    completer.written(outcomes[:1], {1})
+    assert completer.take(10) == outcomes[1:]
+    assert reported == outcomes[:1]
+    assert len(holdings) == 1
+
+
+def test_a_success_that_a_late_thread_committed_is_not_reported_as_a_failure() -> None:
+    late = job(1)
+    completer, holdings, reported = setup(late)
+    timed_out = Retried(late, 0.0, 1.0, Failure("Timeout", "late", None, "f"), 2.0, timed_out=True)
+    completer.add(timed_out)
+    completer.written([timed_out], accepted=set())
+
+    completer.judge_refused([timed_out], {1: "succeeded"})
+
+    assert reported == [Committed(late, 0.0, 1.0)]
+    assert len(holdings) == len(completer) == completer.lost == 0
+
+
+def test_an_outcome_that_is_nowhere_was_lost() -> None:
+    gone = job(1)
+    completer, holdings, reported = setup(gone)
+    succeeded = Succeeded(gone, 0.0, 1.0, None)
+    completer.add(succeeded)
+    completer.written([succeeded], accepted=set())
+    assert len(completer) == 1, "its fate is not known yet"
+
+    completer.judge_refused([succeeded], {})
+
+    assert reported == []
+    assert completer.lost == 1
+    assert len(holdings) == len(completer) == 0
