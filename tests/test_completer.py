@@ -63,3 +63,13 @@ def test_an_outcome_that_is_nowhere_was_lost() -> None:
     assert reported == []
     assert completer.lost == 1
     assert len(holdings) == len(completer) == 0
+
+
+def test_a_batch_is_no_larger_than_a_statement_can_carry() -> None:
+    jobs = [job(number) for number in range(1, 41)]
+    completer, _, _ = setup(*jobs)
+    for each in jobs:
+        completer.add(Succeeded(each, 0.0, 0.0, "x" * 1024 * 1024))
+
+    assert len(completer.take(1000)) == 16
+    assert completer.take(1) == [Succeeded(jobs[0], 0.0, 0.0, "x" * 1024 * 1024)]

@@ -7,6 +7,9 @@ from typing import NamedTuple
 from pgqueue.job import Job
 from pgqueue.storage.operation import Operation, Row, query
 
+_LONGEST_IDLE_MS = 2**31 - 1
+"""What the server's setting can hold, some 24 days."""
+
 
 def claim(
     *, worker_id: str, limits: Mapping[str, int], tasks: Sequence[str], lease: timedelta
@@ -115,7 +118,7 @@ def lock_running(*, worker_id: str, job: Job, idle_limit: timedelta) -> Operatio
         worker_id=worker_id,
         id=job.id,
         attempt=job.attempt,
-        idle_limit_ms=_ms(idle_limit),
+        idle_limit_ms=min(_ms(idle_limit), _LONGEST_IDLE_MS),
     )
     return bool(rows)
 

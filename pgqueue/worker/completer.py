@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 from pgqueue.job import State
-from pgqueue.outcome import Committed, Lost, Outcome, Undecided
+from pgqueue.outcome import Committed, Lost, Outcome, Succeeded, Undecided
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.holdings import Holdings
 
 log = logging.getLogger("pgqueue.worker")
 
+_BATCH_CHARACTERS = 16 * 1024 * 1024
 _LOCKED_WAIT = 0.5
 
 
@@ -59,8 +60,17 @@ class Completer:
             self._on_pending()
 
     def take(self, limit: int) -> list[Outcome]:
-        """Return up to *limit* outcomes, oldest first; they stay here until ``written``."""
-        return list(islice(self._pending.values(), limit))
+        """Return up to *limit* outcomes, oldest first, no more than a statement can carry. They stay
+        here until ``written``."""
+        batch: list[Outcome] = []
+        size = 0
+        for outcome in islice(self._pending.values(), limit):
+            if isinstance(outcome, Succeeded) and outcome.result is not None:
+                size += len(outcome.result)
+            if batch and size > _BATCH_CHARACTERS:
+                break
+            batch.append(outcome)
+        return batch
 
     def written(self, batch: Iterable[Outcome], accepted: set[int]) -> None:
         """The statements for *batch* have committed and took *accepted*."""

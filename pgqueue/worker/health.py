@@ -3,6 +3,8 @@
 import asyncio
 from typing import Protocol
 
+from pgqueue.errors import PgqueueError
+
 
 class Observed(Protocol):
     """What a health check asks of a worker."""
@@ -37,5 +39,11 @@ async def serve_health(worker: Observed, port: int) -> None:
         finally:
             writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", port) as server:
+    try:
+        server = await asyncio.start_server(answer, "127.0.0.1", port)
+    except OSError as error:
+        raise PgqueueError(
+            f"cannot answer health checks on port {port}: {error.strerror}; choose another one"
+        ) from error
+    async with server:
         await server.serve_forever()

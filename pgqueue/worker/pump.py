@@ -268,9 +268,8 @@ class Pump:
     async def _mend(self, error: Exception) -> None:
         """Do what the table says about *error*; raise what waiting cannot mend."""
         cure = remedy(error)
-        if cure is Remedy.PARTITION and not self._needs_partitions:
+        if cure is Remedy.PARTITION:
             self._needs_partitions = True
-            return
-        if cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
+        elif cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
             raise error
         await self._session.recover(error)

@@ -241,7 +241,7 @@ class Worker:
             await part
         except Exception as error:
             assert self._broken is not None
-            if remedy(error) is Remedy.CONFIGURE:
+            if isinstance(error, PgqueueError) or remedy(error) is Remedy.CONFIGURE:
                 log.critical("%s: %s", name, str(error).strip())
                 code = EXIT_CONFIGURE
             else:
