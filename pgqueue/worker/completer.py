@@ -60,8 +60,10 @@ class Completer:
             self._on_pending()
 
     def take(self, limit: int) -> list[Outcome]:
-        """Return up to *limit* outcomes, oldest first, no more than a statement can carry. They stay
-        here until ``written``."""
+        """Return up to *limit* outcomes, oldest first, no more than a statement can carry.
+
+        They stay here until ``written``.
+        """
         batch: list[Outcome] = []
         size = 0
         for outcome in islice(self._pending.values(), limit):
