@@ -452,7 +452,8 @@ def test_a_cancellation_that_races_with_the_end_of_its_job_has_one_winner(stage:
     jobs = stage.enqueue(*[kinds[n % 2].job(seconds=0.02) for n in range(200)])
     chance = random.Random(7)
     answers: dict[int, str] = {}
-    for job in jobs:
+    # From the last to the first: the worker comes the other way, and they meet.
+    for job in reversed(jobs):
         answers[job] = cancel(stage, job)
         time.sleep(chance.uniform(0, 0.004))
 
