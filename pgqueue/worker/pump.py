@@ -255,7 +255,7 @@ class Pump:
         if self._session.is_pooled:
             log.warning(
                 "connected through a transaction pooler: polling every %g s; "
-                "give --listen-dsn a direct DSN to be woken",
+                "set PGQUEUE_LISTEN_DSN to a direct DSN to be woken",
                 self._settings.poll.total_seconds(),
             )
         held = [hold.job.id for hold in self._holdings.all()]
