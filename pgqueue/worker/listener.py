@@ -61,7 +61,8 @@ class Listener(Ears):
                     connection = await connect_async(self._dsn, "listener")
                     if is_pooled(connection):
                         log.warning(
-                            "listener: a transaction pooler swallows LISTEN; polling instead"
+                            "listener: a transaction pooler swallows LISTEN; polling instead "
+                            "(set PGQUEUE_LISTEN_DSN to a direct DSN to be woken)"
                         )
                         pause = _POOLED_PAUSE
                     else:

@@ -252,12 +252,6 @@ class Pump:
 
     async def _connected(self) -> None:
         """Begin on a new connection: give back what a lost answer had claimed for us."""
-        if self._session.is_pooled:
-            log.warning(
-                "connected through a transaction pooler: polling every %g s; "
-                "set PGQUEUE_LISTEN_DSN to a direct DSN to be woken",
-                self._settings.poll.total_seconds(),
-            )
         held = [hold.job.id for hold in self._holdings.all()]
         released = await self._session.run(
             jobs.release_strays(worker_id=self._worker_id, held=held)
