@@ -26,8 +26,9 @@ from pgqueue.context import Context, Stop
 from pgqueue.errors import PgqueueError, UnknownTask
 from pgqueue.job import Job
 from pgqueue.tasks import Tasks
-from pgqueue.worker import attempt, forwarding
-from pgqueue.worker.channel import (
+from pgqueue.worker import attempt
+from pgqueue.worker.children import forwarding
+from pgqueue.worker.children.channel import (
     Channel,
     EndEarly,
     Ended,

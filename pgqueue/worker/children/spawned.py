@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pgqueue.worker import forwarding
-from pgqueue.worker.channel import (
+from pgqueue.worker.children import forwarding
+from pgqueue.worker.children.channel import (
     Answer,
     EndEarly,
     Exit,
@@ -29,9 +29,9 @@ log = logging.getLogger("pgqueue.worker")
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[2]); "
-    "from pgqueue.worker.child import main; main(int(sys.argv[1]))"
+    "from pgqueue.worker.children.child import main; main(int(sys.argv[1]))"
 )
-_ROOT = str(Path(__file__).parents[2])
+_ROOT = str(Path(__file__).parents[3])
 _DEATH = 5.0
 """Seconds within which a killed process is gone, if anything works at all."""
 

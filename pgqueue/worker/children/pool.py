@@ -9,13 +9,11 @@ from pgqueue.job import Job
 from pgqueue.outcome import Crashed, Died, Outcome, Released, Retried
 from pgqueue.tasks import Task
 from pgqueue.worker import attempt
-from pgqueue.worker.channel import Ended, Failed, Run
+from pgqueue.worker.children.channel import Ended, Failed, Run
+from pgqueue.worker.children.spawned import Child
+from pgqueue.worker.children.starter import ChildStartError, Starter
+from pgqueue.worker.children.warden import Warden, heed
 from pgqueue.worker.clock import boottime
-from pgqueue.worker.spawned import Child
-from pgqueue.worker.starter import ChildStartError, Starter
-from pgqueue.worker.warden import Warden, heed
-
-__all__ = ["ChildStartError", "Children"]
 
 log = logging.getLogger("pgqueue.worker")
 

@@ -6,8 +6,8 @@ from typing import Self
 
 from pgqueue.context import Stop, Why
 from pgqueue.job import Job
-from pgqueue.worker.channel import EndEarly
-from pgqueue.worker.spawned import Child
+from pgqueue.worker.children.channel import EndEarly
+from pgqueue.worker.children.spawned import Child
 
 
 class Warden:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from pgqueue.backoff import Exponential
 from pgqueue.errors import PgqueueError
-from pgqueue.worker import forwarding
-from pgqueue.worker.channel import Answer, Failed, Hello, Ready
-from pgqueue.worker.spawned import Child
+from pgqueue.worker.children import forwarding
+from pgqueue.worker.children.channel import Answer, Failed, Hello, Ready
+from pgqueue.worker.children.spawned import Child
 
 log = logging.getLogger("pgqueue.worker")
 
