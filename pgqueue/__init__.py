@@ -20,7 +20,7 @@ from pgqueue.errors import (
 )
 from pgqueue.events import JobEvent
 from pgqueue.job import Job, Reason, State
-from pgqueue.options import NewJob
+from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
 from pgqueue.signals import Cancel, Fail, Retry, Snooze
 from pgqueue.storage.enqueueing import Enqueued
@@ -46,6 +46,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobFields",
+    "Keep",
     "LargePayload",
     "LeaseLost",
     "Linear",

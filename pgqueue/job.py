@@ -77,6 +77,11 @@ class Job(NamedTuple):
     actor: str | None
     args: str
     metadata: str | None
+    scheduled_for: datetime | None = None
+    """The nominal time of the tick that made it, if a schedule did."""
+    batch_id: int | None = None
+    checkpoint: str | None = None
+    """What an earlier attempt left for this one, as JSON text."""
 
     @property
     def timeout(self) -> float | None:

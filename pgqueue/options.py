@@ -27,6 +27,17 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 
+class Keep(NamedTuple):
+    """How long a job stays in history, by what became of it. ``None`` stands for "not said"."""
+
+    succeeded: Seconds | None = None
+    """Default 7 days."""
+    cancelled: Seconds | None = None
+    """Of cancelled and discarded jobs. Default: as long as the succeeded."""
+    dead: Seconds | None = None
+    """How long a dead job waits for a person before it is discarded. Default: for ever."""
+
+
 class NewJob(NamedTuple):
     """A job that is to be enqueued. Made by :meth:`Task.job`; immutable, so it can be kept and
     reused.
@@ -54,7 +65,7 @@ class NewJob(NamedTuple):
     """After how many vanished workers it is dead. Default 3, the least that finds the culprit."""
     timeout: Seconds | Unset | None = UNSET
     """How long an attempt may take; ``None`` is without limit. Default 60 seconds."""
-    keep: Seconds | None = None
+    keep: "Seconds | Keep | None" = None
     """How long the finished job stays in history, to the day; 0: not at all. Default 7 days."""
     key: str | None = None
     """Idempotency key: while it lives, the same task and key are the same job."""
@@ -94,9 +105,12 @@ def check(job: NewJob) -> NewJob:
     _check_number("priority", job.priority, 0, 32767)
     _check_number("max_attempts", job.max_attempts, 1, 1000)
     _check_number("max_crashes", job.max_crashes, 1, 1000)
-    for name, duration in (("delay", job.delay), ("keep", job.keep), ("key_ttl", job.key_ttl)):
+    for name, duration in (("delay", job.delay), ("key_ttl", job.key_ttl)):
         if duration is not None:
             milliseconds(duration, name)
+    for outcome, duration in keeps(job)._asdict().items():
+        if duration is not None:
+            milliseconds(duration, "keep" if outcome == "succeeded" else f"keep.{outcome}")
     limited = job.timeout is not None and not isinstance(job.timeout, Unset)
     if limited and milliseconds(job.timeout, "timeout") <= 0:
         raise InvalidOption("timeout", "must be longer than nothing; None is without limit")
@@ -109,6 +123,11 @@ def check(job: NewJob) -> NewJob:
     elif job.expires is not None:
         milliseconds(job.expires, "expires")
     return job
+
+
+def keeps(job: NewJob) -> Keep:
+    """Return how long *job* is kept, by outcome."""
+    return job.keep if isinstance(job.keep, Keep) else Keep(job.keep)
 
 
 def milliseconds(duration: object, name: str) -> int:

@@ -9,7 +9,7 @@ from pgqueue.backoff import Backoff, Exponential
 from pgqueue.codec import LIMIT, Codec
 from pgqueue.context import Context, current_job
 from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
-from pgqueue.options import UNSET, NewJob, Seconds, Unset, check, check_text
+from pgqueue.options import UNSET, Keep, NewJob, Seconds, Unset, check, check_text
 from pgqueue.policy import Policy, Verdict
 from pgqueue.signature import Signature
 
@@ -135,7 +135,7 @@ class Tasks:
         max_attempts: int | None = None,
         max_crashes: int | None = None,
         timeout: Seconds | Unset | None = UNSET,
-        keep: Seconds | None = None,
+        keep: Seconds | Keep | None = None,
         on_dead_task: str | None = None,
         backoff: Backoff | None = None,
         retry_on: Mapping[type[BaseException], Verdict] | None = None,

@@ -288,6 +288,7 @@ def enqueue_statement(connection: Connection) -> str:
     assert arrays
     typed = ", ".join(parameter[name.strip()] for name in arrays[1].split(","))
     body = body.replace(arrays[1], typed).replace("WHERE notify", f"WHERE {parameter['notify']}")
+    body = re.sub(r"\benqueue_many\.(\w+)", lambda qualified: parameter[qualified[1]], body)
     return re.sub(r"\bmoment\b", "clock_timestamp()", body)
 
 

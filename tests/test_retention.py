@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 import pgqueue
-from pgqueue import NewJob
+from pgqueue import Keep, NewJob
 from pgqueue.outcome import Succeeded
 from pgqueue.storage import jobs, upkeep
 from pgqueue.storage.drivers import run
@@ -30,6 +30,18 @@ def home_of(connection: psycopg.Connection, job_id: int) -> str:
     ).fetchone()
     assert row is not None
     return str(row[0])
+
+
+def claim_and_succeed(connection: psycopg.Connection) -> None:
+    worker_id = str(uuid.uuid4())
+    claimed = run(
+        connection,
+        jobs.claim(
+            worker_id=worker_id, limits={"default": 10}, tasks=["work"], lease=timedelta(minutes=1)
+        ),
+    )
+    outcomes = [Succeeded(job, 0.0, 0.0, None) for job in claimed]
+    assert len(run(connection, finish(outcomes, worker_id=worker_id, moment=0.0))) == len(claimed)
 
 
 def test_the_default_retention_has_its_partitions_two_weeks_ahead(
@@ -126,3 +138,40 @@ def test_a_job_that_is_kept_for_no_time_leaves_no_row(connection: psycopg.Connec
 
     assert connection.execute("SELECT id FROM pgqueue.finished_jobs").fetchall() == [(kept.id,)]
     assert connection.execute("SELECT count(*) FROM pgqueue.jobs").fetchone() == (0,)
+
+
+def test_history_is_kept_by_what_became_of_the_job(connection: psycopg.Connection) -> None:
+    keep = Keep(succeeded=0, cancelled=timedelta(days=3))
+    done, cancelled = (
+        job.id for job in pgqueue.enqueue_many(connection, [NewJob("work", keep=keep)] * 2)
+    )
+    assert pgqueue.cancel(connection, cancelled) == "cancelled"
+    claim_and_succeed(connection)
+
+    kept = connection.execute(
+        "SELECT id, expires_on - finished_at::date FROM pgqueue.finished_jobs"
+    ).fetchall()
+    assert [row[0] for row in kept] == [cancelled]
+    assert kept[0][1] in (3, 4)
+    assert home_of(connection, cancelled).startswith("pgqueue.finished_jobs")
+    assert not connection.execute("SELECT FROM pgqueue.all_jobs WHERE id = %s", (done,)).fetchall()
+
+
+def test_dead_jobs_wait_for_ever_unless_told_otherwise(connection: psycopg.Connection) -> None:
+    forever, briefly, longer = (
+        pgqueue.enqueue(connection, NewJob("work", keep=keep)).id
+        for keep in (None, Keep(dead=timedelta(days=1)), Keep(dead=timedelta(days=99)))
+    )
+    connection.execute(
+        "UPDATE pgqueue.jobs SET state = 'dead', reason = 'timeout',"
+        " died_at = now() - interval '2 days'"
+    )
+
+    assert run(connection, upkeep.prune(limit=100)) == 1
+
+    left = connection.execute("SELECT id, state FROM pgqueue.all_jobs ORDER BY id").fetchall()
+    assert left == [(forever, "dead"), (briefly, "discarded"), (longer, "dead")]
+    said = connection.execute(
+        "SELECT actor FROM pgqueue.audit WHERE job_id = %s", (briefly,)
+    ).fetchall()
+    assert said == [("retention",)]

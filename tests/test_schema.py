@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors, sql
 from psycopg.types.json import Json
 
-from pgqueue import NewJob, Tasks, enqueue
+from pgqueue import Keep, NewJob, Tasks, enqueue
 from pgqueue.job import FINAL_STATES, LIVE_STATES, TRANSITIONS, Job, Reason, State
 from pgqueue.outcome import Cancelled, Crashed, Died, Failure, Released, Retried, Snoozed, Succeeded
 from pgqueue.storage import jobs, upkeep, verbs
@@ -187,6 +187,14 @@ PARITY: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"timeout": None}, {"timeout": timedelta(milliseconds=-1)}),
     ({"keep": 0}, {"keep": timedelta(0)}),
     ({"keep": timedelta(days=40)}, {"keep": timedelta(days=40)}),
+    (
+        {"keep": Keep(succeeded=0, cancelled=86400, dead=timedelta(days=400))},
+        {
+            "keep": timedelta(0),
+            "keep_cancelled": timedelta(days=1),
+            "keep_dead": timedelta(days=400),
+        },
+    ),
     ({"key": "k"}, {"key": "k"}),
     ({"key": "k", "key_ttl": 60}, {"key": "k", "key_ttl": timedelta(seconds=60)}),
     ({"actor": "ada"}, {"actor": "ada"}),
@@ -212,7 +220,8 @@ def test_sql_and_python_enqueue_the_same_row(
     if said == "by the task":
         options = {
             "queue": "email", "priority": 7, "max_attempts": 9, "max_crashes": 4, "timeout": 12.5,
-            "keep": timedelta(days=3), "on_dead_task": "sorry",
+            "keep": Keep(timedelta(days=3), timedelta(days=4), timedelta(days=5)),
+            "on_dead_task": "sorry",
         }  # fmt: skip
 
     @tasks.task("greet", **options)
@@ -222,8 +231,11 @@ def test_sql_and_python_enqueue_the_same_row(
     if queue_row:
         connection.execute(
             """
-            INSERT INTO pgqueue.queues (name, priority, max_attempts, max_crashes, timeout_ms, keep)
-            SELECT name, 50, 51, 52, 53000, '54 days'
+            INSERT INTO pgqueue.queues (
+                name, priority, max_attempts, max_crashes, timeout_ms, keep, keep_cancelled,
+                keep_dead
+            )
+            SELECT name, 50, 51, 52, 53000, '54 days', '55 days', '56 days'
             FROM unnest(ARRAY['default', 'email', 'fast']) AS name
             """
         )

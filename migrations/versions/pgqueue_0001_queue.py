@@ -1,4 +1,4 @@
-"""The durable queue: tables, wake-ups, enqueue, partitions, and people's verbs.
+"""The durable queue: tables, wake-ups, enqueue, batches, history, and people's verbs.
 
 Revision ID: pgqueue_0001
 """
@@ -12,7 +12,7 @@ down_revision = None
 branch_labels = ("pgqueue",)
 depends_on = None
 
-PARTS = ("tables", "bell", "enqueue", "partitions", "verbs")
+PARTS = ("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs")
 
 
 def upgrade() -> None:

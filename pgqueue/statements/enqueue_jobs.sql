@@ -8,6 +8,7 @@ FROM pgqueue.enqueue_many(
     %(expire_ins_ms)s::bigint[], %(max_attempts)s::bigint[], %(max_crashes)s::bigint[],
     %(timeouts_ms)s::bigint[], %(keeps_ms)s::bigint[], %(keys)s::text[],
     %(key_ttls_ms)s::bigint[], %(actors)s::text[], %(metadatas)s::text[],
-    %(on_dead_tasks)s::text[], %(notify)s::boolean
+    %(on_dead_tasks)s::text[], %(keeps_cancelled_ms)s::bigint[], %(keeps_dead_ms)s::bigint[],
+    %(notify)s::boolean, %(batch_id)s::bigint
 )
 ORDER BY n

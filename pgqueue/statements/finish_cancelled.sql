@@ -16,15 +16,19 @@ WITH outcome AS MATERIALIZED (
     INSERT INTO pgqueue.finished_jobs (
         id, attempt, created_at, run_at, started_at, finished_at, expires_on,
         failures, crashes, max_attempts, priority, state, queue, task, worker_id,
-        key, actor, args, metadata, error
+        key, actor, schedule_id, scheduled_for, batch_id, args, metadata, error
     )
     SELECT
         id, attempt, created_at, run_at,
         clock_timestamp() - started_us * interval '1 microsecond',
         clock_timestamp() - ended_us * interval '1 microsecond',
-        pgqueue.expiry(keep), failures, crashes, max_attempts, priority, 'cancelled',
-        queue, task, worker_id, key, actor, args, metadata, why
+        pgqueue.expiry(coalesce(keep_cancelled, keep)), failures, crashes, max_attempts, priority,
+        'cancelled', queue, task, worker_id, key, actor, schedule_id, scheduled_for, batch_id, args,
+        metadata, why
     FROM cancelled
-    WHERE keep > interval '0'
+    WHERE coalesce(keep_cancelled, keep) > interval '0'
+), counted AS (
+    INSERT INTO pgqueue.batch_outcomes (batch_id, cancelled)
+    SELECT batch_id, count(*) FROM cancelled WHERE batch_id IS NOT NULL GROUP BY batch_id
 )
-SELECT id FROM cancelled
+SELECT id, (SELECT pgqueue.ring_waiters()) AS rung FROM cancelled

@@ -32,7 +32,8 @@ WITH outcome AS MATERIALIZED (
         %(worker_id)s::uuid, 'crashed', queue, task, 'Crashed', why
     FROM crashed
 )
-SELECT crashed.id, crashed.state = 'dead' AS dead
+SELECT crashed.id, crashed.state = 'dead' AS dead,
+    CASE WHEN crashed.state = 'dead' THEN (SELECT pgqueue.ring_waiters()) END AS told
 FROM crashed
 CROSS JOIN (
     SELECT count(pgqueue.ring(queue))

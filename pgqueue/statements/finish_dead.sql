@@ -37,4 +37,4 @@ WITH outcome AS MATERIALIZED (
         %(worker_id)s::uuid, kind, queue, task, error_type, error, traceback, fingerprint
     FROM buried
 )
-SELECT id FROM buried
+SELECT id, (SELECT pgqueue.ring_waiters()) AS rung FROM buried

@@ -3,6 +3,7 @@
 -- A row is touched only while (id, attempt, worker_id) still names the attempt in hand: a worker
 -- that was given up for dead cannot overwrite its successor. Goes by primary key, one probe an id;
 -- all rows are this worker's own, so two batches cannot deadlock.
+-- A batch is told in a row of its own, and who waits for a job is woken.
 -- Returns the ids that were accepted; the rest were lost.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -19,15 +20,19 @@ WITH outcome AS MATERIALIZED (
     INSERT INTO pgqueue.finished_jobs (
         id, attempt, created_at, run_at, started_at, finished_at, expires_on,
         failures, crashes, max_attempts, priority, state, queue, task, worker_id,
-        key, actor, args, metadata, result
+        key, actor, schedule_id, scheduled_for, batch_id, args, metadata, result
     )
     SELECT
         id, attempt, created_at, run_at,
         clock_timestamp() - started_us * interval '1 microsecond',
         clock_timestamp() - ended_us * interval '1 microsecond',
         pgqueue.expiry(keep), failures, crashes, max_attempts, priority, 'succeeded',
-        queue, task, worker_id, key, actor, args, metadata, result::json
+        queue, task, worker_id, key, actor, schedule_id, scheduled_for, batch_id, args, metadata,
+        result::json
     FROM done
     WHERE keep > interval '0'
+), counted AS (
+    INSERT INTO pgqueue.batch_outcomes (batch_id, succeeded)
+    SELECT batch_id, count(*) FROM done WHERE batch_id IS NOT NULL GROUP BY batch_id
 )
-SELECT id FROM done
+SELECT id, (SELECT pgqueue.ring_waiters()) AS rung FROM done

@@ -20,14 +20,19 @@ WITH expired AS MATERIALIZED (
     INSERT INTO pgqueue.finished_jobs (
         id, attempt, created_at, run_at, started_at, finished_at, expires_on,
         failures, crashes, max_attempts, priority, state, queue, task, worker_id,
-        key, actor, args, metadata, error
+        key, actor, schedule_id, scheduled_for, batch_id, args, metadata, error
     )
     SELECT
-        id, attempt, created_at, run_at, claimed_at, clock_timestamp(), pgqueue.expiry(keep),
+        id, attempt, created_at, run_at, claimed_at, clock_timestamp(),
+        pgqueue.expiry(coalesce(keep_cancelled, keep)),
         failures, crashes + 1, max_attempts, priority, 'cancelled', queue, task, worker_id,
-        key, actor, args, metadata, 'cancelled while its worker vanished'
+        key, actor, schedule_id, scheduled_for, batch_id, args, metadata,
+        'cancelled while its worker vanished'
     FROM cancelled
-    WHERE keep > interval '0'
+    WHERE coalesce(keep_cancelled, keep) > interval '0'
+), counted AS (
+    INSERT INTO pgqueue.batch_outcomes (batch_id, cancelled)
+    SELECT batch_id, count(*) FROM cancelled WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), lost AS MATERIALIZED (
     SELECT job.id, job.worker_id, job.claimed_at
     FROM pgqueue.jobs AS job, expired

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pgqueue.errors import IdempotencyConflict, InvalidOption
-from pgqueue.options import NewJob, Seconds, Unset, check, milliseconds
+from pgqueue.options import NewJob, Seconds, Unset, check, keeps, milliseconds
 from pgqueue.storage.operation import Operation, query
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -25,13 +25,18 @@ class Enqueued(NamedTuple):
 
 
 def enqueue(
-    new_jobs: Sequence[NewJob], *, notify: bool = True, raise_on_conflict: bool = False
+    new_jobs: Sequence[NewJob],
+    *,
+    notify: bool = True,
+    raise_on_conflict: bool = False,
+    batch_id: int | None = None,
 ) -> Operation[list[Enqueued]]:
-    """Insert *new_jobs*; return what became of each, in their order."""
+    """Insert *new_jobs*, as part of a batch if one is given; return what became of each, in their
+    order."""
     if not new_jobs:
         return []
     jobs = [check(job) for job in new_jobs]
-    rows = yield from query("enqueue_jobs", **_columns(jobs), notify=notify)
+    rows = yield from query("enqueue_jobs", **_columns(jobs), notify=notify, batch_id=batch_id)
     enqueued = [Enqueued._make(row) for row in rows]
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
@@ -42,6 +47,7 @@ def enqueue(
 
 def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
     """Turn jobs into arrays; an option that no job sets is an empty array, which costs nothing."""
+    kept = [keeps(job) for job in jobs]
     return {
         "tasks": [job.task for job in jobs],
         "args": [job.args for job in jobs],
@@ -61,7 +67,9 @@ def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "max_attempts": _column([job.max_attempts for job in jobs]),
         "max_crashes": _column([job.max_crashes for job in jobs]),
         "timeouts_ms": _column([timeout_ms(job.timeout) for job in jobs]),
-        "keeps_ms": _column([_ms(job.keep, "keep") for job in jobs]),
+        "keeps_ms": _column([_ms(keep.succeeded, "keep") for keep in kept]),
+        "keeps_cancelled_ms": _column([_ms(keep.cancelled, "keep") for keep in kept]),
+        "keeps_dead_ms": _column([_ms(keep.dead, "keep") for keep in kept]),
         "keys": _column([job.key for job in jobs]),
         "key_ttls_ms": _column([_ms(job.key_ttl, "key_ttl") for job in jobs]),
         "actors": _column([job.actor for job in jobs]),

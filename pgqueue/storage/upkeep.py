@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from pgqueue.options import NewJob, milliseconds
+from pgqueue.options import NewJob, Seconds, keeps, milliseconds
 from pgqueue.storage.enqueueing import timeout_ms
 from pgqueue.storage.operation import Operation, query
 
@@ -11,6 +11,7 @@ from pgqueue.storage.operation import Operation, query
 def sync_tasks(declared: Iterable[NewJob]) -> Operation[int]:
     """Write down each task's defaults (a job without arguments); return how many there are."""
     tasks = sorted(declared, key=lambda task: task.task)
+    kept = [keeps(task) for task in tasks]
     rows = yield from query(
         "sync_tasks",
         names=[task.task for task in tasks],
@@ -19,10 +20,16 @@ def sync_tasks(declared: Iterable[NewJob]) -> Operation[int]:
         max_attempts=[task.max_attempts for task in tasks],
         max_crashes=[task.max_crashes for task in tasks],
         timeouts_ms=[timeout_ms(task.timeout) for task in tasks],
-        keeps_ms=[None if t.keep is None else milliseconds(t.keep, "keep") for t in tasks],
+        keeps_ms=[_keep_ms(keep.succeeded) for keep in kept],
+        keeps_cancelled_ms=[_keep_ms(keep.cancelled) for keep in kept],
+        keeps_dead_ms=[_keep_ms(keep.dead) for keep in kept],
         on_dead_tasks=[task.on_dead_task for task in tasks],
     )
     return len(rows)
+
+
+def _keep_ms(keep: Seconds | None) -> int | None:
+    return None if keep is None else milliseconds(keep, "keep")
 
 
 def record_worker(
@@ -52,11 +59,12 @@ def remove_worker(*, worker_id: str) -> Operation[None]:
 
 
 def prune(*, limit: int) -> Operation[int]:
-    """Forget workers long silent, and up to *limit* keys whose lifetime is over; return how
-    many."""
+    """Forget workers long silent, keys whose lifetime is over and dead jobs that were not to wait
+    for ever, up to *limit* of each; return how many."""
     workers = yield from query("prune_workers")
     keys = yield from query("prune_keys", limit=limit)
-    return int(workers[0][0]) + int(keys[0][0])
+    dead = yield from query("discard_dead", limit=limit)
+    return int(workers[0][0]) + int(keys[0][0]) + int(dead[0][0])
 
 
 def make_partitions() -> Operation[int]:

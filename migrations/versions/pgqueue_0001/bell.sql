@@ -17,3 +17,11 @@ RETURN CASE
         THEN NOT pg_advisory_unlock(1885827377, pgqueue.bell(queue))
     ELSE pg_notify('pgqueue', queue) IS NOT NULL
 END;
+
+-- Wakes who waits for jobs to end, if anybody does: they hold the shared lock of this one bell.
+CREATE FUNCTION pgqueue.ring_waiters() RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN CASE
+    WHEN pg_try_advisory_lock(1885827379, 0) THEN NOT pg_advisory_unlock(1885827379, 0)
+    ELSE pg_notify('pgqueue_done', '') IS NOT NULL
+END;

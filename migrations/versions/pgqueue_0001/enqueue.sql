@@ -13,7 +13,8 @@ RETURN hashtextextended(args::jsonb::text, 0);
 -- Arrays run in parallel, one element a job; an array that is too short (or empty) stands for
 -- "not said" in the rest, so that an option nobody uses costs nothing. What the call does not say
 -- the task says, then the queue, then the default written here; the row keeps what came out.
--- Milliseconds: -1 means "without limit" for a timeout, "for ever" for a key.
+-- Milliseconds: -1 means "without limit" for a timeout, "for ever" for a key. The jobs of one call
+-- belong to one batch, or to one tick of a schedule, or to neither.
 --
 -- Keys are inserted in one order, so that two batches cannot deadlock; the DO UPDATE waits for a
 -- transaction that holds the key and returns a row either way: its winner commits -> its job,
@@ -36,7 +37,12 @@ CREATE FUNCTION pgqueue.enqueue_many(
     actors text[] DEFAULT '{}',
     metadatas text[] DEFAULT '{}',
     on_dead_tasks text[] DEFAULT '{}',
-    notify boolean DEFAULT true
+    keeps_cancelled_ms bigint[] DEFAULT '{}',
+    keeps_dead_ms bigint[] DEFAULT '{}',
+    notify boolean DEFAULT true,
+    batch_id bigint DEFAULT NULL,
+    schedule_id bigint DEFAULT NULL,
+    scheduled_for timestamptz DEFAULT NULL
 ) RETURNS TABLE (n bigint, id bigint, duplicate boolean, conflict boolean)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 #variable_conflict use_column
@@ -49,11 +55,11 @@ BEGIN
         FROM unnest(
             tasks, args, queues, priorities, delays_ms, run_ats, expire_ats, expire_ins_ms,
             max_attempts, max_crashes, timeouts_ms, keeps_ms, keys, key_ttls_ms,
-            actors, metadatas, on_dead_tasks
+            actors, metadatas, on_dead_tasks, keeps_cancelled_ms, keeps_dead_ms
         ) WITH ORDINALITY AS given (
             task, args, queue, priority, delay_ms, run_at, expires_at, expires_in_ms,
             max_attempts, max_crashes, timeout_ms, keep_ms, key, key_ttl_ms,
-            actor, metadata, on_dead_task, n
+            actor, metadata, on_dead_task, keep_cancelled_ms, keep_dead_ms, n
         )
     ), keyed AS (
         INSERT INTO pgqueue.job_keys AS taken (scope, key, job_id, fingerprint, expires_at)
@@ -82,7 +88,8 @@ BEGIN
     ), inserted AS (
         INSERT INTO pgqueue.jobs (
             id, state, queue, task, priority, run_at, created_at, expires_at,
-            max_attempts, max_crashes, timeout, keep, key, actor, on_dead_task, args, metadata
+            max_attempts, max_crashes, timeout, keep, keep_cancelled, keep_dead, key, actor,
+            on_dead_task, schedule_id, scheduled_for, batch_id, args, metadata
         )
         SELECT
             decided.id,
@@ -98,9 +105,16 @@ BEGIN
             nullif(coalesce(decided.timeout_ms, task.timeout_ms, queue.timeout_ms, 60000), -1)
                 * interval '1 millisecond',
             coalesce(decided.keep_ms * interval '1 millisecond', task.keep, queue.keep, '7 days'),
+            coalesce(decided.keep_cancelled_ms * interval '1 millisecond', task.keep_cancelled,
+                queue.keep_cancelled),
+            coalesce(decided.keep_dead_ms * interval '1 millisecond', task.keep_dead,
+                queue.keep_dead),
             decided.key,
             decided.actor,
             nullif(coalesce(decided.on_dead_task, task.on_dead_task), ''),
+            enqueue_many.schedule_id,
+            enqueue_many.scheduled_for,
+            enqueue_many.batch_id,
             decided.args::json,
             decided.metadata::json
         FROM decided
@@ -153,6 +167,8 @@ CREATE FUNCTION pgqueue.enqueue(
     actor text DEFAULT NULL,
     metadata json DEFAULT NULL,
     on_dead_task text DEFAULT NULL,
+    keep_cancelled interval DEFAULT NULL,
+    keep_dead interval DEFAULT NULL,
     notify boolean DEFAULT true
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
@@ -164,7 +180,8 @@ BEGIN
             ARRAY[max_attempts::bigint], ARRAY[max_crashes::bigint],
             ARRAY[pgqueue.milliseconds(timeout)], ARRAY[pgqueue.milliseconds(keep)],
             ARRAY[key], ARRAY[pgqueue.milliseconds(key_ttl)], ARRAY[actor], ARRAY[metadata::text],
-            ARRAY[on_dead_task], notify
+            ARRAY[on_dead_task], ARRAY[pgqueue.milliseconds(keep_cancelled)],
+            ARRAY[pgqueue.milliseconds(keep_dead)], notify
         )
     );
 END

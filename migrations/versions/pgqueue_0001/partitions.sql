@@ -27,8 +27,12 @@ AS $$
     FROM (
         SELECT interval '30 days' AS keep WHERE parent = 'attempts'
         UNION SELECT interval '7 days' WHERE parent = 'finished_jobs'
-        UNION SELECT keep FROM pgqueue.tasks WHERE parent = 'finished_jobs' AND keep > interval '0'
-        UNION SELECT keep FROM pgqueue.queues WHERE parent = 'finished_jobs' AND keep > interval '0'
+        UNION SELECT declared.keep
+        FROM (
+            SELECT unnest(ARRAY[keep, keep_cancelled]) AS keep FROM pgqueue.tasks
+            UNION SELECT unnest(ARRAY[keep, keep_cancelled]) FROM pgqueue.queues
+        ) AS declared
+        WHERE parent = 'finished_jobs' AND declared.keep > interval '0'
     ) AS retention
     CROSS JOIN generate_series(0, days_ahead) AS ahead
 $$;

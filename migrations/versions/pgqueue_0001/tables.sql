@@ -43,6 +43,11 @@ CREATE TABLE pgqueue.jobs (
     key text,
     actor text,
     on_dead_task text,
+    schedule_id bigint,
+    scheduled_for timestamptz,
+    batch_id bigint,
+    keep_cancelled interval,
+    keep_dead interval,
     args json NOT NULL,
     metadata json,
     reason text,
@@ -67,7 +72,8 @@ CREATE TABLE pgqueue.jobs (
     CONSTRAINT jobs_max_crashes CHECK (max_crashes BETWEEN 1 AND 1000),
     CONSTRAINT jobs_counters CHECK (attempt >= 0 AND failures >= 0 AND crashes >= 0),
     CONSTRAINT jobs_timeout CHECK (timeout > interval '0'),
-    CONSTRAINT jobs_keep CHECK (keep >= interval '0')
+    CONSTRAINT jobs_keep CHECK (
+        keep >= interval '0' AND keep_cancelled >= interval '0' AND keep_dead >= interval '0')
 ) WITH (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 500,
@@ -93,6 +99,13 @@ CREATE INDEX jobs_expiring ON pgqueue.jobs (expires_at)
     WHERE expires_at IS NOT NULL AND state = 'available';
 -- the dead letter, newest first
 CREATE INDEX jobs_dead ON pgqueue.jobs (died_at) WHERE state = 'dead';
+-- discard_dead.sql: those that are not kept for ever
+CREATE INDEX jobs_kept_dead ON pgqueue.jobs (((died_at AT TIME ZONE 'UTC') + keep_dead))
+    WHERE state = 'dead' AND keep_dead IS NOT NULL;
+
+-- What a batch or a schedule has under way: to cancel it, redrive it, or keep it from overlapping.
+CREATE INDEX jobs_batch ON pgqueue.jobs (batch_id, id) WHERE batch_id IS NOT NULL;
+CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id) WHERE schedule_id IS NOT NULL;
 
 -- Everything that is over. Append-only; a partition holds what may be forgotten on one day.
 CREATE TABLE pgqueue.finished_jobs (
@@ -113,6 +126,9 @@ CREATE TABLE pgqueue.finished_jobs (
     worker_id uuid,
     key text,
     actor text,
+    schedule_id bigint,
+    scheduled_for timestamptz,
+    batch_id bigint,
     args json NOT NULL,
     metadata json,
     result json,
@@ -125,6 +141,7 @@ CREATE TABLE pgqueue.finished_jobs (
 ) PARTITION BY RANGE (expires_on);
 
 CREATE INDEX finished_jobs_id ON pgqueue.finished_jobs (id);
+CREATE INDEX finished_jobs_batch ON pgqueue.finished_jobs (batch_id, id) WHERE batch_id IS NOT NULL;
 
 -- One row for each attempt that did not succeed; the attempt that did is the finished row.
 CREATE TABLE pgqueue.attempts (
@@ -173,6 +190,8 @@ CREATE TABLE pgqueue.tasks (
     max_crashes integer,
     timeout_ms bigint,
     keep interval,
+    keep_cancelled interval,
+    keep_dead interval,
     on_dead_task text,
     seen_at timestamptz NOT NULL
 );
@@ -185,7 +204,9 @@ CREATE TABLE pgqueue.queues (
     max_attempts integer,
     max_crashes integer,
     timeout_ms bigint,
-    keep interval
+    keep interval,
+    keep_cancelled interval,
+    keep_dead interval
 );
 
 -- Who is alive. A worker writes its row at each renewal and removes it at a clean stop.
@@ -227,13 +248,13 @@ CREATE VIEW pgqueue.all_jobs AS
 SELECT
     id, state, queue, task, priority, attempt, failures, crashes, max_attempts, worker_id,
     created_at, run_at, claimed_at AS started_at, died_at AS finished_at, lease_until,
-    key, actor, args, metadata, NULL::json AS result,
+    key, actor, schedule_id, scheduled_for, batch_id, args, metadata, NULL::json AS result,
     reason, error_type, error, fingerprint, history
 FROM pgqueue.jobs
 UNION ALL
 SELECT
     id, state, queue, task, priority, attempt, failures, crashes, max_attempts, worker_id,
     created_at, run_at, started_at, finished_at, NULL,
-    key, actor, args, metadata, result,
+    key, actor, schedule_id, scheduled_for, batch_id, args, metadata, result,
     reason, error_type, error, fingerprint, history
 FROM pgqueue.finished_jobs;

@@ -45,18 +45,26 @@ BEGIN
         PERFORM pg_notify('pgqueue_cancel', job_id::text);
         RETURN 'requested';
     END IF;
-    WITH gone AS (DELETE FROM pgqueue.jobs WHERE id = job_id RETURNING *)
+    WITH gone AS (
+        DELETE FROM pgqueue.jobs WHERE id = job_id RETURNING *
+    ), counted AS (
+        INSERT INTO pgqueue.batch_outcomes (batch_id, cancelled)
+        SELECT batch_id, 1 FROM gone WHERE batch_id IS NOT NULL
+    )
     INSERT INTO pgqueue.finished_jobs (
         id, attempt, created_at, run_at, finished_at, expires_on, failures, crashes, max_attempts,
-        priority, state, queue, task, key, actor, args, metadata, error
+        priority, state, queue, task, key, actor, schedule_id, scheduled_for, batch_id, args,
+        metadata, error
     )
     SELECT
         gone.id, gone.attempt, gone.created_at, gone.run_at, clock_timestamp(),
-        pgqueue.expiry(gone.keep), gone.failures, gone.crashes, gone.max_attempts, gone.priority,
-        'cancelled', gone.queue, gone.task, gone.key, gone.actor, gone.args, gone.metadata,
+        pgqueue.expiry(coalesce(gone.keep_cancelled, gone.keep)), gone.failures, gone.crashes,
+        gone.max_attempts, gone.priority, 'cancelled', gone.queue, gone.task, gone.key, gone.actor,
+        gone.schedule_id, gone.scheduled_for, gone.batch_id, gone.args, gone.metadata,
         cancel.reason
     FROM gone
-    WHERE gone.keep > interval '0';
+    WHERE coalesce(gone.keep_cancelled, gone.keep) > interval '0';
+    PERFORM pgqueue.ring_waiters();
     RETURN 'cancelled';
 END
 $$;
@@ -112,16 +120,17 @@ BEGIN
     ), kept AS (
         INSERT INTO pgqueue.finished_jobs (
             id, attempt, created_at, run_at, started_at, finished_at, expires_on, failures,
-            crashes, max_attempts, priority, state, queue, task, key, actor, args, metadata,
-            reason, error_type, error, fingerprint, history
+            crashes, max_attempts, priority, state, queue, task, key, actor, schedule_id,
+            scheduled_for, batch_id, args, metadata, reason, error_type, error, fingerprint, history
         )
         SELECT
             gone.id, gone.attempt, gone.created_at, gone.run_at, gone.claimed_at, clock_timestamp(),
-            pgqueue.expiry(gone.keep), gone.failures, gone.crashes, gone.max_attempts,
-            gone.priority, 'discarded', gone.queue, gone.task, gone.key, gone.actor, gone.args,
+            pgqueue.expiry(coalesce(gone.keep_cancelled, gone.keep)), gone.failures, gone.crashes,
+            gone.max_attempts, gone.priority, 'discarded', gone.queue, gone.task, gone.key,
+            gone.actor, gone.schedule_id, gone.scheduled_for, gone.batch_id, gone.args,
             gone.metadata, gone.reason, gone.error_type, gone.error, gone.fingerprint, gone.history
         FROM gone
-        WHERE gone.keep > interval '0'
+        WHERE coalesce(gone.keep_cancelled, gone.keep) > interval '0'
     )
     SELECT count(*) INTO discarded FROM gone;
     IF discarded = 0 THEN
