@@ -216,7 +216,7 @@ def test_exactly_one_statement_is_sent(kind: Kind, dsn: str, count: int) -> None
         statements = [line for line in heard if line.startswith(("execute", "statement"))]
 
     assert len(statements) == 1
-    assert "pgqueue.enqueue_many" in statements[0]
+    assert ("pgqueue.enqueue_one" if count == 1 else "pgqueue.enqueue_many") in statements[0]
 
 
 def _may_log_statements(dsn: str) -> bool:

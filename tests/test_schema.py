@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors, sql
 from psycopg.types.json import Json
 
-from pgqueue import Keep, NewJob, Tasks, enqueue
+from pgqueue import Keep, NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import FINAL_STATES, LIVE_STATES, TRANSITIONS, Job, Reason, State
 from pgqueue.outcome import Cancelled, Crashed, Died, Failure, Released, Retried, Snoozed, Succeeded
 from pgqueue.storage import jobs, upkeep, verbs
@@ -36,16 +36,14 @@ def checked(connection: Connection, constraint: str) -> set[str]:
 # The words
 
 
-def test_the_states_of_jobs_are_the_living_ones_of_the_code(connection: Connection) -> None:
-    assert checked(connection, "jobs_state") == set(LIVE_STATES)
+def test_the_states_of_jobs_and_the_reasons_of_death_are_those_of_the_code(
+    connection: Connection,
+) -> None:
+    assert checked(connection, "jobs_state") == {*LIVE_STATES, *Reason}
 
 
 def test_the_states_of_history_are_the_final_ones_of_the_code(connection: Connection) -> None:
     assert checked(connection, "finished_jobs_state") == set(FINAL_STATES)
-
-
-def test_the_reasons_of_death_are_those_of_the_code(connection: Connection) -> None:
-    assert checked(connection, "jobs_reason") == set(Reason)
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -68,25 +66,59 @@ def test_a_job_may_die_of_every_reason(connection: Connection, reason: Reason) -
         "state = 'running'",
         "state = 'running', lease_until = now()",
         "lease_until = now()",
-        "attempt = -1",
-        "failures = -1",
-        "crashes = -1",
-        "priority = -1",
-        "max_attempts = 0",
-        "max_crashes = 0",
-        "timeout = interval '0'",
-        "keep = interval '-1 day'",
-        "queue = ''",
-        "task = ''",
-        "key = ''",
-        "on_dead_task = ''",
-        "on_dead_task = repeat('x', 201)",
     ],
 )
 def test_a_row_that_makes_no_sense_is_refused(connection: Connection, change: str) -> None:
     add(connection)
     with pytest.raises(errors.CheckViolation):
         connection.execute(f"UPDATE pgqueue.jobs SET {change}")  # noqa: S608  from the list above
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("task", None),
+        ("task", ""),
+        ("task", "x" * 201),
+        ("queue", ""),
+        ("queue", "x" * 101),
+        ("priority", -1),
+        ("priority", 32768),
+        ("max_attempts", 0),
+        ("max_attempts", 1001),
+        ("max_crashes", 0),
+        ("timeout", timedelta(0)),
+        ("timeout", timedelta(seconds=-2)),
+        ("keep", timedelta(days=-1)),
+        ("keep_dead", timedelta(days=-1)),
+        ("key", ""),
+        ("key", "x" * 501),
+        ("on_dead_task", "x" * 201),
+    ],
+)
+def test_a_wrong_option_in_sql_is_named_and_nothing_enqueued(
+    connection: Connection, option: str, value: Any
+) -> None:
+    options = {option: value}
+    task = options.pop("task", "greet")
+    with (
+        pytest.raises(errors.InvalidParameterValue, match=option.partition("_dead")[0]),
+        connection.transaction(),
+    ):
+        sql_enqueue(connection, task, "{}", **options)
+    assert connection.execute("SELECT FROM pgqueue.jobs").fetchall() == []
+
+
+def test_one_wrong_job_among_many_refuses_them_all(connection: Connection) -> None:
+    with (
+        pytest.raises(errors.InvalidParameterValue, match="priority"),
+        connection.transaction(),
+    ):
+        connection.execute(
+            "SELECT pgqueue.enqueue_many("
+            "ARRAY['a', 'b'], ARRAY['{}', '{}'], priorities => '{1,-1}')"
+        )
+    assert connection.execute("SELECT FROM pgqueue.jobs").fetchall() == []
 
 
 def test_moments_have_time_zones_and_ids_room(connection: Connection) -> None:
@@ -241,6 +273,12 @@ def test_sql_and_python_enqueue_the_same_row(
         )
     by_python = enqueue(connection, greet.job("Ada", times=2), **python).id
     expected = compared(connection, by_python)
+    notify = python.get("notify", True)
+    options = {name: value for name, value in python.items() if name != "notify"}
+    among_many, _ = enqueue_many(
+        connection, [greet.job("Ada", times=2).options(**options), NewJob("other")], notify=notify
+    )
+    assert compared(connection, among_many.id) == expected
     by_sql = sql_enqueue(connection, "greet", '{"name":"Ada","times":2}', **in_sql)
 
     assert compared(connection, by_sql) == expected

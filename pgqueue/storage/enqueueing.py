@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from pgqueue.errors import IdempotencyConflict, InvalidOption
-from pgqueue.options import NewJob, Seconds, Unset, check, keeps, milliseconds
+from pgqueue.options import NOTHING_SAID, NewJob, Seconds, Unset, check, keeps, milliseconds
 from pgqueue.storage.operation import Operation, query
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -36,7 +36,10 @@ def enqueue(
     if not new_jobs:
         return []
     jobs = [check(job) for job in new_jobs]
-    rows = yield from query("enqueue_jobs", **_columns(jobs), notify=notify, batch_id=batch_id)
+    if len(jobs) == 1:
+        rows = yield from query("enqueue_job", **_values(jobs[0]), notify=notify, batch_id=batch_id)
+    else:
+        rows = yield from query("enqueue_jobs", **_arrays(jobs), notify=notify, batch_id=batch_id)
     enqueued = [Enqueued._make(row) for row in rows]
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
@@ -45,37 +48,26 @@ def enqueue(
     return enqueued
 
 
-def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
+def _values(job: NewJob) -> dict[str, Any]:
+    """Turn one job into the parameters of one row."""
+    values = dict(_NOTHING_SAID)
+    if job[2:] != NOTHING_SAID:
+        values = {option.one: option.of(job) for option in _OPTIONS}
+    values["task"], values["args"] = job.task, job.args
+    return values
+
+
+def _arrays(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
     """Turn jobs into arrays; an option that no job sets is an empty array, which costs nothing."""
-    kept = [keeps(job) for job in jobs]
-    return {
-        "tasks": [job.task for job in jobs],
-        "args": [job.args for job in jobs],
-        "queues": _column([job.queue for job in jobs]),
-        "priorities": _column([job.priority for job in jobs]),
-        "delays_ms": _column([_ms(job.delay, "delay") for job in jobs]),
-        "run_ats": _column([job.run_at for job in jobs]),
-        "expire_ats": _column(
-            [job.expires if isinstance(job.expires, datetime) else None for job in jobs]
-        ),
-        "expire_ins_ms": _column(
-            [
-                None if isinstance(job.expires, datetime) else _ms(job.expires, "expires")
-                for job in jobs
-            ]
-        ),
-        "max_attempts": _column([job.max_attempts for job in jobs]),
-        "max_crashes": _column([job.max_crashes for job in jobs]),
-        "timeouts_ms": _column([timeout_ms(job.timeout) for job in jobs]),
-        "keeps_ms": _column([_ms(keep.succeeded, "keep") for keep in kept]),
-        "keeps_cancelled_ms": _column([_ms(keep.cancelled, "keep") for keep in kept]),
-        "keeps_dead_ms": _column([_ms(keep.dead, "keep") for keep in kept]),
-        "keys": _column([job.key for job in jobs]),
-        "key_ttls_ms": _column([_ms(job.key_ttl, "key_ttl") for job in jobs]),
-        "actors": _column([job.actor for job in jobs]),
-        "metadatas": _column([_metadata(job) for job in jobs]),
-        "on_dead_tasks": _column([job.on_dead_task for job in jobs]),
-    }
+    arrays: dict[str, list[Any]] = {option.many: [] for option in _OPTIONS}
+    if any(job[2:] != NOTHING_SAID for job in jobs):
+        for option in _OPTIONS:
+            values = [option.of(job) for job in jobs]
+            if any(value is not None for value in values):
+                arrays[option.many] = values
+    arrays["tasks"] = [job.task for job in jobs]
+    arrays["args"] = [job.args for job in jobs]
+    return arrays
 
 
 def timeout_ms(timeout: Seconds | Unset | None) -> int | None:
@@ -83,10 +75,6 @@ def timeout_ms(timeout: Seconds | Unset | None) -> int | None:
     if isinstance(timeout, Unset):
         return None
     return -1 if timeout is None else milliseconds(timeout, "timeout")
-
-
-def _column(values: list[Any]) -> list[Any]:
-    return values if any(value is not None for value in values) else []
 
 
 def _ms(duration: Seconds | None, name: str) -> int | None:
@@ -104,3 +92,43 @@ def _metadata(job: NewJob) -> str | None:
     if _NUL.search(text):
         raise InvalidOption("metadata", "must not contain NUL: no query could look into it")
     return text
+
+
+class _Option(NamedTuple):
+    """An option, as a parameter for one job and for many, and how to read it off a job."""
+
+    one: str
+    many: str
+    of: Callable[[NewJob], Any]
+
+
+_OPTIONS = (
+    _Option("queue", "queues", lambda job: job.queue),
+    _Option("priority", "priorities", lambda job: job.priority),
+    _Option("delay_ms", "delays_ms", lambda job: _ms(job.delay, "delay")),
+    _Option("run_at", "run_ats", lambda job: job.run_at),
+    _Option(
+        "expires_at",
+        "expire_ats",
+        lambda job: job.expires if isinstance(job.expires, datetime) else None,
+    ),
+    _Option(
+        "expires_in_ms",
+        "expire_ins_ms",
+        lambda job: None if isinstance(job.expires, datetime) else _ms(job.expires, "expires"),
+    ),
+    _Option("max_attempts", "max_attempts", lambda job: job.max_attempts),
+    _Option("max_crashes", "max_crashes", lambda job: job.max_crashes),
+    _Option("timeout_ms", "timeouts_ms", lambda job: timeout_ms(job.timeout)),
+    _Option("keep_ms", "keeps_ms", lambda job: _ms(keeps(job).succeeded, "keep")),
+    _Option("key", "keys", lambda job: job.key),
+    _Option("key_ttl_ms", "key_ttls_ms", lambda job: _ms(job.key_ttl, "key_ttl")),
+    _Option("actor", "actors", lambda job: job.actor),
+    _Option("metadata", "metadatas", lambda job: _metadata(job)),
+    _Option("on_dead_task", "on_dead_tasks", lambda job: job.on_dead_task),
+    _Option(
+        "keep_cancelled_ms", "keeps_cancelled_ms", lambda job: _ms(keeps(job).cancelled, "keep")
+    ),
+    _Option("keep_dead_ms", "keeps_dead_ms", lambda job: _ms(keeps(job).dead, "keep")),
+)
+_NOTHING_SAID: Mapping[str, Any] = {option.one: None for option in _OPTIONS}
