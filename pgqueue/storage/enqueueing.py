@@ -45,6 +45,12 @@ def enqueue(
     return enqueued
 
 
+def stored(job: NewJob) -> str:
+    """Return *job* as JSON that ``pgqueue.enqueue_stored()`` makes a job of, some day."""
+    columns = {name: column[0] for name, column in _columns([check(job)]).items() if column}
+    return json.dumps(columns, ensure_ascii=False, default=datetime.isoformat)
+
+
 def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
     """Turn jobs into arrays; an option that no job sets is an empty array, which costs nothing."""
     kept = [keeps(job) for job in jobs]
