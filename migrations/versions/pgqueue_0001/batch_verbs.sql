@@ -40,7 +40,7 @@ BEGIN ATOMIC
     WITH chosen AS MATERIALIZED (
         SELECT job.id FROM pgqueue.jobs AS job
         WHERE job.batch_id = retry_batch.batch_id AND job.id > retry_batch.after_id
-            AND job.state = 'dead'
+            AND job.died_at IS NOT NULL  -- dead; said like this it cannot go by jobs_dead
         ORDER BY job.id
         LIMIT retry_batch.at_most
     ), done AS MATERIALIZED (
