@@ -512,6 +512,20 @@ def test_closing_goes_on_where_the_last_look_ended(connection: Connection) -> No
     assert found == [batch.id for batch in made]
 
 
+def test_who_waits_is_woken_by_the_close_as_well(dsn: str) -> None:
+    with connections(dsn, 2) as (waiter, connection):
+        batch = make(connection, 1)
+        end(connection, succeeded(claim_one(connection)))
+        connection.commit()
+        waiter.autocommit = True
+        waiter.execute("LISTEN pgqueue_done")
+        waiter.execute("SELECT pg_advisory_lock_shared(1885827379, 0)")
+        assert close(connection) == [(batch.id, True)]
+        connection.commit()
+        (woken,) = waiter.notifies(timeout=20, stop_after=1)
+        assert woken.channel == "pgqueue_done"
+
+
 # Seen as one
 
 
