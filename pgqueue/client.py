@@ -1,18 +1,14 @@
 """Enqueue inside the application's own transaction."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
-from psycopg.errors import InvalidSchemaName, UndefinedFunction
-
-from pgqueue.errors import SchemaMismatch
 from pgqueue.options import NewJob
 from pgqueue.storage.drivers import is_two_phase, run, run_async
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.storage.enqueueing import enqueue as insert
 from pgqueue.storage.operation import Operation
-from pgqueue.storage.schema import NEEDED
+from pgqueue.storage.schema import schema_expected
 
 
 def enqueue(
@@ -40,7 +36,7 @@ def enqueue(
     """
     jobs = [job.options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    with _schema_expected():
+    with schema_expected():
         return run(connection, operation, bind_arguments)[0]
 
 
@@ -57,7 +53,7 @@ def enqueue_many(
     Of equal keys among them the first is kept, the others are its duplicates.
     """
     operation = _insertion(connection, list(jobs), notify, on_conflict)
-    with _schema_expected():
+    with schema_expected():
         return run(connection, operation, bind_arguments)
 
 
@@ -74,7 +70,7 @@ async def enqueue_async(
     ``AsyncSession``."""
     jobs = [job.options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    with _schema_expected():
+    with schema_expected():
         return (await run_async(connection, operation, bind_arguments))[0]
 
 
@@ -88,21 +84,8 @@ async def enqueue_many_async(
 ) -> list[Enqueued]:
     """:func:`enqueue_many` on an asynchronous connection or session."""
     operation = _insertion(connection, list(jobs), notify, on_conflict)
-    with _schema_expected():
+    with schema_expected():
         return await run_async(connection, operation, bind_arguments)
-
-
-@contextmanager
-def _schema_expected() -> Iterator[None]:
-    """Say it in one sentence when the database knows no such function: there is no statement to
-    spare for asking first."""
-    try:
-        yield
-    except Exception as error:
-        driver_error = getattr(error, "orig", error)
-        if isinstance(driver_error, (UndefinedFunction, InvalidSchemaName)):
-            raise SchemaMismatch(None, NEEDED) from error
-        raise
 
 
 def _insertion(

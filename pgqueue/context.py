@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from pgqueue.errors import PgqueueError
-from pgqueue.job import Job
+from pgqueue.job import CALLBACK_OF, Job
 from pgqueue.signals import Cancel
 
 _current: ContextVar["Context | None"] = ContextVar("pgqueue_job", default=None)
@@ -103,6 +103,13 @@ class Context:
     def metadata(self) -> dict[str, Any]:
         """What was said as ``metadata=`` at the enqueue."""
         return json.loads(self.job.metadata) if self.job.metadata else {}
+
+    @property
+    def batch_id(self) -> int | None:
+        """The batch that the job is a part of, or whose end it is a callback of."""
+        if self.job.batch_id is not None or self.job.metadata is None:
+            return self.job.batch_id
+        return self.metadata.get(CALLBACK_OF)
 
     @property
     def session(self) -> Any:

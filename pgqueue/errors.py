@@ -119,6 +119,16 @@ class LeaseLost(PgqueueError):
         )
 
 
+class BatchNotFound(PgqueueError):
+    """No batch has this id."""
+
+    def __init__(self, batch_id: int) -> None:
+        self.batch_id = batch_id
+        super().__init__(
+            f"no batch {batch_id}: it never existed, was rolled back, or was over for 30 days"
+        )
+
+
 class JobNotFound(PgqueueError):
     """No job has this id."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pgqueue.cli.human import ago, duration, exactly, local
+from pgqueue.cli.human import ago, duration, exactly, kept, local
 from pgqueue.cli.output import (
     Column,
     embedded,
@@ -85,9 +85,11 @@ def _facts(job: JobDetails) -> Iterator[tuple[str, str]]:
         yield "worker", f"{place} ({job.worker_id})"
     if job.timeout is not None:
         yield "timeout", exactly(job.timeout)
-    if job.keep is not None:
-        yield "keep", exactly(job.keep)
+    keep = kept(job.keep, job.keep_cancelled, job.keep_dead)
+    if keep:
+        yield "keep", keep
     for name, text in (
+        ("batch", None if job.batch_id is None else str(job.batch_id)),
         ("key", job.key),
         ("actor", job.actor),
         ("on dead", job.on_dead_task),

@@ -9,7 +9,19 @@ from typing import Any
 import click
 import psycopg
 
-from pgqueue.cli import dev, enqueue, jobs, queues, schema, status, sync, verbs, worker
+from pgqueue.cli import (
+    batches,
+    dev,
+    enqueue,
+    jobs,
+    queues,
+    schema,
+    settings,
+    status,
+    sync,
+    verbs,
+    worker,
+)
 from pgqueue.cli.database import where
 from pgqueue.cli.failures import (
     INTERRUPTED,
@@ -75,11 +87,13 @@ for command in (
     enqueue.enqueue,
     status.status,
     jobs.jobs,
+    batches.batches,
     queues.queues,
 ):
     program.add_command(command)
 for command in (verbs.retry, verbs.cancel, verbs.discard, verbs.edit):
     jobs.jobs.add_command(command)
+queues.queues.add_command(settings.set_)
 
 
 def main() -> None:

@@ -48,6 +48,12 @@ def enqueue(
     return enqueued
 
 
+def stored(job: NewJob) -> str:
+    """Return *job* as JSON that ``pgqueue.enqueue_stored()`` makes a job of, some day."""
+    said = {name: value for name, value in _values(check(job)).items() if value is not None}
+    return json.dumps(said, ensure_ascii=False, default=datetime.isoformat)
+
+
 def _values(job: NewJob) -> dict[str, Any]:
     """Turn one job into the parameters of one row."""
     values = dict(_NOTHING_SAID)

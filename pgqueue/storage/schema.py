@@ -1,6 +1,10 @@
 """Is this the right schema, and are these jobs ours to run?"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
+
+from psycopg.errors import InvalidSchemaName, UndefinedFunction
 
 from pgqueue.errors import ForeignDatabase, SchemaMismatch
 from pgqueue.storage.operation import Operation, query
@@ -24,6 +28,19 @@ def require_schema() -> Operation[None]:
     found = str((yield from query("read_version"))[0][0])
     if found < NEEDED:
         raise SchemaMismatch(found, NEEDED)
+
+
+@contextmanager
+def schema_expected() -> Iterator[None]:
+    """Say it in one sentence when the database knows no such function: an enqueue has no statement
+    to spare for asking first."""
+    try:
+        yield
+    except Exception as error:
+        driver_error = getattr(error, "orig", error)
+        if isinstance(driver_error, (UndefinedFunction, InvalidSchemaName)):
+            raise SchemaMismatch(None, NEEDED) from error
+        raise
 
 
 def require_home() -> Operation[Identity]:

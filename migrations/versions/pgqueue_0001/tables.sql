@@ -197,7 +197,15 @@ CREATE TABLE pgqueue.queues (
     timeout_ms bigint,
     keep interval,
     keep_cancelled interval,
-    keep_dead interval
+    keep_dead interval,
+    -- Those of jobs: a setting that no job could have would make every enqueue fail.
+    CONSTRAINT queues_name CHECK (length(name) BETWEEN 1 AND 100),
+    CONSTRAINT queues_priority CHECK (priority >= 0),
+    CONSTRAINT queues_max_attempts CHECK (max_attempts BETWEEN 1 AND 1000),
+    CONSTRAINT queues_max_crashes CHECK (max_crashes BETWEEN 1 AND 1000),
+    CONSTRAINT queues_timeout CHECK (timeout_ms > 0 OR timeout_ms = -1),
+    CONSTRAINT queues_keep CHECK (
+        keep >= interval '0' AND keep_cancelled >= interval '0' AND keep_dead >= interval '0')
 );
 
 -- Who is alive. A worker writes its row at each renewal and removes it at a clean stop.
