@@ -206,6 +206,8 @@ def scanned(nodes: list[Node], table: str) -> set[str | None]:
 KEY = {"jobs_pkey"}
 INDEXES_OF_JOBS = {
     "claim_jobs": {"jobs_available", *KEY},
+    "claim_beyond": {"jobs_available", *KEY},
+    "find_behind": KEY,
     "claim_suspects": {"jobs_suspect", *KEY},
     "find_suspects": {"jobs_suspect"},
     "finish_succeeded": KEY,

@@ -9,7 +9,7 @@ import pytest
 
 import pgqueue
 from pgqueue import NewJob
-from pgqueue.storage import jobs, upkeep
+from pgqueue.storage import claiming, upkeep
 from pgqueue.storage.drivers import run
 
 QUERIES = sorted((Path(__file__).parents[1] / "sql").glob("*.sql"))
@@ -22,7 +22,9 @@ def busy(connection: psycopg.Connection) -> psycopg.Connection:
     pgqueue.enqueue_many(connection, [NewJob("unserved", delay=d) for d in (None, 60)])
     run(
         connection,
-        jobs.claim(worker_id=me, limits={"default": 1}, tasks=["t"], lease=timedelta(seconds=30)),
+        claiming.claim(
+            worker_id=me, limits={"default": 1}, tasks=["t"], lease=timedelta(seconds=30)
+        ),
     )
     run(
         connection,

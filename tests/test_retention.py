@@ -10,7 +10,7 @@ from psycopg import sql
 import pgqueue
 from pgqueue import Keep, NewJob
 from pgqueue.outcome import Failure, Outcome, Retried, Succeeded
-from pgqueue.storage import jobs, upkeep, verbs
+from pgqueue.storage import claiming, upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
 from tests.rows import WORKER, claim
@@ -36,14 +36,16 @@ def home_of(connection: psycopg.Connection, job_id: int) -> str:
 
 def claim_and_succeed(connection: psycopg.Connection) -> None:
     worker_id = str(uuid.uuid4())
-    claimed = run(
+    claim = run(
         connection,
-        jobs.claim(
+        claiming.claim(
             worker_id=worker_id, limits={"default": 10}, tasks=["work"], lease=timedelta(minutes=1)
         ),
     )
-    outcomes = [Succeeded(job, 0.0, 0.0, None) for job in claimed]
-    assert len(run(connection, finish(outcomes, worker_id=worker_id, moment=0.0))) == len(claimed)
+    outcomes = [Succeeded(job, 0.0, 0.0, None) for job in claim.jobs]
+    assert len(run(connection, finish(outcomes, worker_id=worker_id, moment=0.0))) == len(
+        claim.jobs
+    )
 
 
 def test_the_default_retention_has_its_partitions_two_weeks_ahead(
@@ -285,10 +287,10 @@ def test_a_job_that_is_kept_for_no_time_leaves_no_row(connection: psycopg.Connec
     me = str(uuid.uuid4())
     kept = pgqueue.enqueue(connection, NewJob("t"))
     pgqueue.enqueue(connection, NewJob("t", keep=0))
-    claim = jobs.claim(
+    claim = claiming.claim(
         worker_id=me, limits={"default": 2}, tasks=["t"], lease=timedelta(seconds=30)
     )
-    done = [Succeeded(job, 0.0, 0.0, None) for job in run(connection, claim)]
+    done = [Succeeded(job, 0.0, 0.0, None) for job in run(connection, claim).jobs]
 
     assert len(run(connection, finish(done, worker_id=me, moment=0.0))) == 2
 

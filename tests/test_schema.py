@@ -14,7 +14,7 @@ from psycopg.types.json import Json
 from pgqueue import Keep, NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import FINAL_STATES, LIVE_STATES, TRANSITIONS, Job, Reason, State
 from pgqueue.outcome import Cancelled, Crashed, Died, Failure, Released, Retried, Snoozed, Succeeded
-from pgqueue.storage import jobs, upkeep, verbs
+from pgqueue.storage import claiming, jobs, upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
 from tests.rows import LEASE, WORKER, add, claim_one, job_row
@@ -370,7 +370,7 @@ def suspect(connection: Connection, job_id: int) -> None:
     connection.execute("UPDATE pgqueue.jobs SET crashes = 1")
     run(
         connection,
-        jobs.claim_suspects(
+        claiming.claim_suspects(
             worker_id=WORKER, queues=["default"], tasks=["work"], lease=LEASE, few=9
         ),
     )
@@ -379,7 +379,7 @@ def suspect(connection: Connection, job_id: int) -> None:
 def take(connection: Connection, job_id: int) -> None:
     run(
         connection,
-        jobs.claim(worker_id=WORKER, limits={"default": 9}, tasks=["work"], lease=LEASE),
+        claiming.claim(worker_id=WORKER, limits={"default": 9}, tasks=["work"], lease=LEASE),
     )
 
 

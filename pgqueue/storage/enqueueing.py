@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pgqueue.errors import IdempotencyConflict, InvalidOption
 from pgqueue.options import NOTHING_SAID, NewJob, Seconds, Unset, check, keeps, milliseconds
+from pgqueue.storage.arrays import texts
 from pgqueue.storage.operation import Operation, query
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -63,16 +64,16 @@ def _values(job: NewJob) -> dict[str, Any]:
     return values
 
 
-def _arrays(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
+def _arrays(jobs: Sequence[NewJob]) -> dict[str, Any]:
     """Turn jobs into arrays; an option that no job sets is an empty array, which costs nothing."""
-    arrays: dict[str, list[Any]] = {option.many: [] for option in _OPTIONS}
+    arrays: dict[str, Any] = {option.many: [] for option in _OPTIONS}
     if any(job[2:] != NOTHING_SAID for job in jobs):
         for option in _OPTIONS:
             values = [option.of(job) for job in jobs]
             if any(value is not None for value in values):
                 arrays[option.many] = values
-    arrays["tasks"] = [job.task for job in jobs]
-    arrays["args"] = [job.args for job in jobs]
+    arrays["tasks"] = texts(job.task for job in jobs)
+    arrays["args"] = texts(job.args for job in jobs)
     return arrays
 
 
