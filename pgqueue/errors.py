@@ -27,6 +27,28 @@ class LargePayload(UserWarning):
     """A payload is large enough to slow the queue down, though not refused."""
 
 
+class CredentialInPayload(PgqueueError):
+    """What a job is given looks like a credential. Raised at enqueue, before any statement is
+    sent."""
+
+    def __init__(self, path: str, kind: str) -> None:
+        self.path = path
+        self.kind = kind
+        super().__init__(
+            f"{path} looks like {kind}: jobs are kept in tables and backups; pass a reference and "
+            "let the job fetch it, have the task encrypt it, or, if it is none, say "
+            f"allow=[{path!r}]"
+        )
+
+
+class CredentialWarning(UserWarning):
+    """What a job is given, or returns, looks like a credential, and its task lets it pass."""
+
+
+class PersonalData(UserWarning):
+    """What a job is given looks like an e-mail address or a phone number. Only a hint."""
+
+
 class InvalidOption(PgqueueError):
     """An option of a task, a queue or an enqueue is out of range."""
 
@@ -106,6 +128,11 @@ class OtherDatabase(PgqueueError):
             "the handler's connection is on another database than the worker's: its work and the "
             "job's completion cannot commit together; give the tasks a connection to the same one"
         )
+
+
+class Unauthorized(PgqueueError):
+    """Whoever a job runs for may not have it run. Raised in ``authorize`` or by a handler: the job
+    is dead at once, reason ``unauthorized``."""
 
 
 class LeaseLost(PgqueueError):
