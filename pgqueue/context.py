@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from enum import Enum
 from typing import Any
@@ -63,6 +63,8 @@ class Context:
         """The job's result, for a handler that finishes inside ``ctx.transaction()``."""
         self.connection: Any = None
         """The connection or session of the handler's transaction, while it is open."""
+        self.arguments: Mapping[str, Any] | None = None
+        """The handler's arguments, while ``authorize`` is asked."""
         self.outcome: Any = None
         """What became of a job that was finished inside ``ctx.transaction()``."""
         self.stop = stop or Stop()

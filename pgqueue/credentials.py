@@ -1,6 +1,6 @@
 """What looks like a credential: by the name it goes under, or by its own shape.
 
-Names are read word by word (``apiKey``, ``api_key`` and ``api-key`` are the same two words), so that
+Names are read word by word (``apiKey``, ``api_key`` and ``api-key`` are the same two), so that
 ``discard`` is no ``card``. What is found is described, never quoted.
 """
 
@@ -50,7 +50,9 @@ SHAPES: Final = (
 """What it is, and how it looks in a text; the whole match is the credential."""
 
 CARD = re.compile(
-    r"(?<![\w.-])(?:\d{14,16}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{4,5})(?![\w-]|\.\d)"
+    r"(?<![\w.-])"
+    r"(?:\d{14,16}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{4,5})"
+    r"(?![\w-]|\.\d)"
 )
 """What may be the number of a payment card, if :func:`is_card` agrees. Not a part of a UUID."""
 _CARD_PREFIX = re.compile(

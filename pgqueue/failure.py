@@ -57,6 +57,11 @@ def fingerprint(kind: str, message: str, place: str) -> str:
     return sanitise(f"{kind} at {place}: {_VARIABLE_PARTS.sub('?', message)}", 300)
 
 
+def without_message(failed: Failure) -> str:
+    """Return the fingerprint of an error that is to be told by its type and place alone."""
+    return failed.fingerprint.partition(": ")[0]
+
+
 def is_conflict(error: BaseException | None) -> bool:
     """Whether *error*, or what caused it, is a serialization failure or a deadlock: simply try
     again."""

@@ -40,7 +40,8 @@ class Guard(NamedTuple):
     mode: Mode = "strict"
     allow: frozenset[str] = frozenset()
     """Paths that may hold what looks like one, as errors show them: ``args.token``,
-    ``metadata.session``, ``result.card``; ``[*]`` stands for any index. All below is allowed too."""
+    ``metadata.session``, ``result.card``; ``[*]`` stands for any index. So may all that is below
+    them."""
 
     def check(self, text: str, what: str) -> None:
         """Raise :class:`CredentialInPayload` if the JSON *text* holds a credential; in mode

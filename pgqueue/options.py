@@ -1,12 +1,16 @@
 """What can be said about a job when it is enqueued, and the new job that carries it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+from pgqueue.credentials import may_hold
 from pgqueue.errors import InvalidOption
+from pgqueue.guard import Guard, hint
+from pgqueue.sealing import Sealer
 
 Seconds = float | timedelta
 """A length of time: a number of seconds, or a timedelta."""
@@ -36,6 +40,25 @@ class Keep(NamedTuple):
     """Of cancelled and discarded jobs. Default: as long as the succeeded."""
     dead: Seconds | None = None
     """How long a dead job waits for a person before it is discarded. Default: for ever."""
+
+
+class Rules(NamedTuple):
+    """What a task demands of its jobs when they are enqueued. ``Rules()`` is what a job without a
+    task, made by hand, is held to."""
+
+    guard: Guard = Guard()
+    actor_required: bool = False
+    sealer: Sealer | None = None
+    """Encrypts the arguments, once the job's id is known."""
+
+    def examine(self, job: "NewJob") -> None:
+        """Raise :class:`CredentialInPayload` for arguments that hold a credential, and
+        :class:`InvalidOption` for a job that must run on somebody's behalf and does not."""
+        if self.actor_required and job.actor is None:
+            raise InvalidOption(
+                "actor", f"task {job.task!r} runs on somebody's behalf only; say actor=..."
+            )
+        self.guard.check(job.args, "args")
 
 
 class NewJob(NamedTuple):
@@ -77,6 +100,17 @@ class NewJob(NamedTuple):
     """Anything else to remember; plain JSON values."""
     on_dead_task: str | None = None
     """Name of a task to enqueue in the same statement should the job die; ``""``: none."""
+    rules: Rules | None = None
+    """What its task demands of it."""
+
+    def __repr__(self) -> str:
+        """Without the arguments: a repr ends in logs."""
+        said = [
+            f"{name}={value!r}"
+            for name, value in zip(_OPTION_NAMES, self[2:-1], strict=True)
+            if value not in (None, UNSET) and name != "metadata"
+        ]
+        return f"<NewJob {' '.join([self.task, *said])}>"
 
     def options(self, **changes: Any) -> "NewJob":
         """Return a copy with these options changed. Raises :class:`InvalidOption` for a wrong
@@ -89,8 +123,13 @@ class NewJob(NamedTuple):
         return check(self._replace(**changes))
 
 
-_OPTIONS: Final = frozenset(NewJob._fields[2:])
+_OPTION_NAMES: Final = NewJob._fields[2:-1]
+_OPTIONS: Final = frozenset(_OPTION_NAMES)
 NOTHING_SAID: Final = tuple(NewJob("")[2:])
+_USUAL: Final = Rules()
+_rules_of: Final = attrgetter("rules")
+_HINTS: Final = 100
+"""Jobs of one call that are looked at for personal data."""
 
 
 def check(job: NewJob) -> NewJob:
@@ -123,6 +162,21 @@ def check(job: NewJob) -> NewJob:
     elif job.expires is not None:
         milliseconds(job.expires, "expires")
     return job
+
+
+def examine(jobs: Sequence[NewJob]) -> bool:
+    """Hold *jobs* to the rules of their tasks, and hint at personal data in the first of them.
+    Return whether any has rules of its own."""
+    for job in jobs[:_HINTS]:
+        if job.rules is None or (job.rules.guard.mode != "off" and job.rules.sealer is None):
+            hint(job.task, job.args)
+    # The commonest answer for all of them at once: nothing to be seen, and no rules but the usual.
+    special = any(map(_rules_of, jobs))
+    text = jobs[0].args if len(jobs) == 1 else "\n".join([job.args for job in jobs])
+    if special or may_hold(text):
+        for job in jobs:
+            (job.rules or _USUAL).examine(job)
+    return special
 
 
 def keeps(job: NewJob) -> Keep:

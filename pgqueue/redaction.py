@@ -19,7 +19,8 @@ _STRICT = Guard()
 _SURE = re.compile(
     r"""(?ix)(?P<name>[\w-]*(?:passw(?:or)?d|pwd|passphrase|secret(?!ar)|api[_-]?key|private[_-]?key
         |authorization|credential|set-cookie)[\w-]*["']?\ *[:=]\ *)
-        (?!\[redacted)(?P<value>"[^"\n]*"|'[^'\n]*'|(?:(?:basic|bearer|digest)\ +)?[^\s"',;)\]}]+)"""
+        (?!\[redacted)
+        (?P<value>"[^"\n]*"|'[^'\n]*'|(?:(?:basic|bearer|digest)\ +)?[^\s"',;)\]}]+)"""
 )
 _LIKELY = re.compile(
     r"""(?ix)(?P<name>[\w-]*(?:token|cookie|session(?:[_-]?id)?|card(?:[_-]?number)?|cv[vc]2?)
@@ -59,10 +60,8 @@ def redact_shapes(text: str) -> str:
     return CARD.sub(lambda match: REDACTED if is_card(match[0]) else match[0], text)
 
 
-def redact_json(text: str | None) -> str | None:
+def redact_json(text: str) -> str:
     """Return JSON *text* fit to be shown: no credentials, and ``[encrypted]`` where it is so."""
-    if text is None:
-        return None
     return _STRICT.redact(concealed(text), "")
 
 

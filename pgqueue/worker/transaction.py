@@ -172,7 +172,7 @@ class HandlerTransaction:
         job, value = self._context.job, self._context.result
         result = None
         if value is not None:
-            result = self._all.tasks[job.task].encode(value, "result")
+            result = self._all.tasks[job.task].encode_result(job, value)
         self._context.stop.closed = True
         return Succeeded(job, self._started, boottime(), result)
 

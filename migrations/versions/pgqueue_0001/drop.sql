@@ -6,7 +6,7 @@ DROP FUNCTION pgqueue.retry_batch, pgqueue.cancel_batch, pgqueue.close_batches, 
     pgqueue.edit, pgqueue.discard, pgqueue.retry, pgqueue.cancel, pgqueue.why_not, pgqueue.record_verb, pgqueue.forget_partition,
     pgqueue.make_partitions, pgqueue.make_partition, pgqueue.days_needed, pgqueue.attempt_expiry,
     pgqueue.expiry, pgqueue.count_death, pgqueue.enqueue_on_dead, pgqueue.last_attempts,
-    pgqueue.enqueue, pgqueue.enqueue_one, pgqueue.enqueue_many, pgqueue.check_jobs,
+    pgqueue.enqueue, pgqueue.enqueue_one, pgqueue.enqueue_many, pgqueue.check_jobs, pgqueue.check_drawn,
     pgqueue.fingerprint, pgqueue.milliseconds, pgqueue.ring_waiters, pgqueue.ring, pgqueue.bell,
     pgqueue.revision;
 DROP TABLE pgqueue.progress, pgqueue.batch_outcomes, pgqueue.batches, pgqueue.home, pgqueue.audit,
