@@ -1,7 +1,10 @@
-DROP VIEW pgqueue.expired_partitions, pgqueue.all_jobs;
+DROP VIEW pgqueue.audit_trail, pgqueue.expired_partitions, pgqueue.all_jobs;
 DROP TRIGGER jobs_on_dead ON pgqueue.jobs;
 DROP TRIGGER jobs_batch_death ON pgqueue.jobs;
-DROP FUNCTION pgqueue.retry_batch, pgqueue.cancel_batch, pgqueue.close_batches, pgqueue.close_batch,
+DROP TRIGGER audit_append_only ON pgqueue.audit;
+DROP TRIGGER audit_not_truncated ON pgqueue.audit;
+DROP FUNCTION pgqueue.create_roles, pgqueue.grant_roles, pgqueue.roles_of, pgqueue.refuse_change,
+    pgqueue.retry_batch, pgqueue.cancel_batch, pgqueue.close_batches, pgqueue.close_batch,
     pgqueue.enqueue_stored, pgqueue.set_queue, pgqueue.adopt, pgqueue.resume, pgqueue.pause,
     pgqueue.edit, pgqueue.discard, pgqueue.retry, pgqueue.cancel, pgqueue.why_not, pgqueue.record_verb, pgqueue.forget_partition,
     pgqueue.make_partitions, pgqueue.make_partition, pgqueue.days_needed, pgqueue.attempt_expiry,

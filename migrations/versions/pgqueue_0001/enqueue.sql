@@ -368,7 +368,8 @@ $$;
 
 -- What the dead letter keeps of a job's attempts, because it outlives their own retention: the last
 -- ten, the one that ends now among them (outcome NULL: it dies without one). At most 64 KiB: where
--- errors are too long for that, less of each.
+-- errors are too long for that, less of each. Of an encrypted one nothing: half an envelope is none,
+-- and keys are changed in the rows it came from.
 CREATE FUNCTION pgqueue.last_attempts(
     job_id bigint, attempt bigint, outcome text, error_type text, error text, traceback text
 ) RETURNS json
@@ -390,8 +391,11 @@ RETURN (
     ), sized AS MATERIALIZED (
         SELECT size.n, json_agg(json_build_object(
                 'attempt', latest.attempt, 'outcome', latest.outcome, 'ended_at', latest.ended_at,
-                'error_type', latest.error_type, 'error', left(latest.error, size.error),
-                'traceback', right(latest.traceback, size.traceback)
+                'error_type', latest.error_type,
+                'error', CASE WHEN starts_with(latest.error, '{"$encrypted":')
+                    THEN '[encrypted]' ELSE left(latest.error, size.error) END,
+                'traceback', CASE WHEN starts_with(latest.traceback, '{"$encrypted":')
+                    THEN '[encrypted]' ELSE right(latest.traceback, size.traceback) END
             ) ORDER BY latest.attempt) AS history
         FROM latest
         CROSS JOIN (VALUES (1, 1000, 5000), (2, 150, 650)) AS size (n, error, traceback)
