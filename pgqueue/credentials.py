@@ -39,13 +39,13 @@ _REFERENCES: Final = frozenset(
 
 SHAPES: Final = (
     ("a private key", re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")),
-    ("a JSON web token", re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")),
-    ("a bearer token", re.compile(r"\b[Bb](?:earer|EARER) +(?=\S*\d)[\w.~+/=-]{8,}")),
+    ("a JSON web token", re.compile(r"\beyJ[\w-]{8,4000}\.[\w-]{8,4000}\.[\w-]*")),
+    ("a bearer token", re.compile(r"\b[Bb](?:earer|EARER) +(?=\S{0,500}\d)[\w.~+/=-]{8,}")),
     ("an AWS access key", re.compile(r"\bAKIA[0-9A-Z]{16}\b")),
     ("a GitHub token", re.compile(r"\b(?:ghp_\w{20,}|github_pat_\w{20,})")),
     ("a Slack token", re.compile(r"\bxox[abeoprs]-[\w-]{10,}")),
     ("a Stripe key", re.compile(r"\b[rs]k_live_\w{10,}")),
-    ("a URL with a password", re.compile(r"://[^\s/:@?#\"']*:[^\s/@?#\"']+@[^\s@]")),
+    ("a URL with a password", re.compile(r"://[^\s/:@?#\"']{0,200}:[^\s/@?#\"']{1,500}@[^\s@]")),
 )
 """What it is, and how it looks in a text; the whole match is the credential."""
 

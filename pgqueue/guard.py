@@ -20,10 +20,13 @@ _WRAPPERS: Final = frozenset({"$dict", "$uuid", "$bytes", "$decimal"})
 _ROOTS: Final = ("args", "metadata", "result", "progress", "checkpoint")
 REDACTED: Final = "[redacted]"
 _INDEX = re.compile(r"\[\d+\]")
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w-]")
 _PHONE = re.compile(r"(?<![\w+])(?:\+\d[\d ()-]{7,16}\d|0\d{1,4}-\d{1,4}-\d{4})(?![\w-])")
 _LOOKS: Final = 100
 """The first jobs of a task, in a process, are looked at for personal data: a hint needs no more."""
+
+_LOOKED_AT: Final = 10_000
+"""Characters of its arguments."""
 
 
 class Finding(NamedTuple):
@@ -132,7 +135,7 @@ def hint(task: str, text: str) -> None:
         return
     _seen[task] = looks + 1
     for kind, shape in (("an e-mail address", _EMAIL), ("a phone number", _PHONE)):
-        if shape.search(text):
+        if shape.search(text, 0, _LOOKED_AT):
             _seen[task] = _LOOKS
             warnings.warn(
                 f"a job of {task!r} carries {kind}; pass an id, and let the job look it up",

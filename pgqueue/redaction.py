@@ -14,26 +14,29 @@ ENCRYPTED = "[encrypted]"
 _ENVELOPE = f'{{"{SEALED}"'
 _STRICT = Guard()
 
+# Every repetition below is bounded, or begins where a word does: a text that was made to be slow
+# takes a second, not a day.
+
 # password=…, "token": "…", X-Api-Key: …  What is in quotes is taken whole. Of the names that are
 # words of prose and code as well, only what looks like a value.
 _SURE = re.compile(
-    r"""(?ix)(?P<name>[\w-]*(?:passw(?:or)?d|pwd|passphrase|secret(?!ar)|api[_-]?key|private[_-]?key
-        |authorization|credential|set-cookie)[\w-]*["']?\ *[:=]\ *)
+    r"""(?ix)(?P<name>(?<![\w-])[\w-]{0,40}(?:passw(?:or)?d|pwd|passphrase|secret(?!ar)|api[_-]?key|private[_-]?key
+        |authorization|credential|set-cookie)[\w-]{0,40}["']?\ *[:=]\ *)
         (?!\[redacted)
         (?P<value>"[^"\n]*"|'[^'\n]*'|(?:(?:basic|bearer|digest)\ +)?[^\s"',;)\]}]+)"""
 )
 _LIKELY = re.compile(
-    r"""(?ix)(?P<name>[\w-]*(?:token|cookie|session(?:[_-]?id)?|card(?:[_-]?number)?|cv[vc]2?)
+    r"""(?ix)(?P<name>(?<![\w-])[\w-]{0,40}(?:token|cookie|session(?:[_-]?id)?|card(?:[_-]?number)?|cv[vc]2?)
         ["']?\ *[:=]\ *)
-        (?!\[redacted)(?P<value>"[^"\n]{3,}"|'[^'\n]{3,}'|(?=[^\s"',;)\]}]*\d)[\w.~+/%=-]{3,})"""
+        (?!\[redacted)(?P<value>"[^"\n]{3,}"|'[^'\n]{3,}'|(?=[^\s"',;)\]}]{0,500}\d)[\w.~+/%=-]{3,})"""
 )
-_URL = re.compile(r"(?P<name>://[^\s/:@\"']*:)(?P<value>[^\s\"']+)(?=@[^\s@])")
+_URL = re.compile(r"(?P<name>://[^\s/:@\"']{0,200}:)(?P<value>[^\s\"']{1,500})(?=@[^\s@])")
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.S
 )
 # What Postgres and SQLAlchemy add to their messages: values of rows and of parameters.
 _ROWS = re.compile(r"(?m)^(?P<name>[ |]*(?:DETAIL|CONTEXT): +)(?P<value>.+)$")
-_PARAMETERS = re.compile(r"(?s)(?P<name>\[parameters: )(?P<value>.*?)(?=\](?:\n|$))")
+_PARAMETERS = re.compile(r"(?s)(?P<name>\[parameters: )(?P<value>.*?)(?=\](?:\n|$)|\Z)")
 
 
 def redact(text: str) -> str:
