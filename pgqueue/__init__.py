@@ -4,6 +4,7 @@ from pgqueue.backoff import Backoff, Delays, Exponential, Fixed, Linear
 from pgqueue.client import enqueue, enqueue_async, enqueue_many, enqueue_many_async
 from pgqueue.context import Context, JobFields, current_job
 from pgqueue.errors import (
+    DuplicateSchedule,
     DuplicateTask,
     ForeignDatabase,
     IdempotencyConflict,
@@ -13,6 +14,7 @@ from pgqueue.errors import (
     LeaseLost,
     OtherDatabase,
     PgqueueError,
+    ScheduleNotFound,
     SchemaMismatch,
     UndecodablePayload,
     UnknownTask,
@@ -22,6 +24,19 @@ from pgqueue.events import JobEvent
 from pgqueue.job import Job, Reason, State
 from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
+from pgqueue.schedule import Misfire, NewSchedule, Overlap
+from pgqueue.schedules import (
+    disable_schedule,
+    disable_schedule_async,
+    enable_schedule,
+    enable_schedule_async,
+    run_schedule_now,
+    run_schedule_now_async,
+    schedule,
+    schedule_async,
+    unschedule,
+    unschedule_async,
+)
 from pgqueue.signals import Cancel, Fail, Retry, Snooze
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.tasks import Task, Tasks
@@ -34,6 +49,7 @@ __all__ = [
     "Cancel",
     "Context",
     "Delays",
+    "DuplicateSchedule",
     "DuplicateTask",
     "Enqueued",
     "Exponential",
@@ -50,11 +66,15 @@ __all__ = [
     "LargePayload",
     "LeaseLost",
     "Linear",
+    "Misfire",
     "NewJob",
+    "NewSchedule",
     "OtherDatabase",
+    "Overlap",
     "PgqueueError",
     "Reason",
     "Retry",
+    "ScheduleNotFound",
     "SchemaMismatch",
     "Snooze",
     "State",
@@ -67,12 +87,22 @@ __all__ = [
     "cancel",
     "cancel_async",
     "current_job",
+    "disable_schedule",
+    "disable_schedule_async",
     "discard",
     "discard_async",
+    "enable_schedule",
+    "enable_schedule_async",
     "enqueue",
     "enqueue_async",
     "enqueue_many",
     "enqueue_many_async",
     "retry",
     "retry_async",
+    "run_schedule_now",
+    "run_schedule_now_async",
+    "schedule",
+    "schedule_async",
+    "unschedule",
+    "unschedule_async",
 ]

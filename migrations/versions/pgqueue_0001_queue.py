@@ -12,7 +12,17 @@ down_revision = None
 branch_labels = ("pgqueue",)
 depends_on = None
 
-PARTS = ("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs")
+PARTS = (
+    "tables",
+    "bell",
+    "enqueue",
+    "batches",
+    "progress",
+    "partitions",
+    "verbs",
+    "schedules",
+    "schedule_verbs",
+)
 
 
 def upgrade() -> None:

@@ -9,7 +9,19 @@ from typing import Any
 import click
 import psycopg
 
-from pgqueue.cli import dev, enqueue, jobs, queues, schema, status, sync, verbs, worker
+from pgqueue.cli import (
+    dev,
+    enqueue,
+    jobs,
+    queues,
+    schedule_verbs,
+    schedules,
+    schema,
+    status,
+    sync,
+    verbs,
+    worker,
+)
 from pgqueue.cli.database import where
 from pgqueue.cli.failures import (
     INTERRUPTED,
@@ -76,10 +88,13 @@ for command in (
     status.status,
     jobs.jobs,
     queues.queues,
+    schedules.schedules,
 ):
     program.add_command(command)
 for command in (verbs.retry, verbs.cancel, verbs.discard, verbs.edit):
     jobs.jobs.add_command(command)
+for command in (schedule_verbs.run, schedule_verbs.enable, schedule_verbs.disable):
+    schedules.schedules.add_command(command)
 
 
 def main() -> None:

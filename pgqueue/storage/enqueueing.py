@@ -73,7 +73,7 @@ def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "keys": _column([job.key for job in jobs]),
         "key_ttls_ms": _column([_ms(job.key_ttl, "key_ttl") for job in jobs]),
         "actors": _column([job.actor for job in jobs]),
-        "metadatas": _column([_metadata(job) for job in jobs]),
+        "metadatas": _column([metadata_text(job) for job in jobs]),
         "on_dead_tasks": _column([job.on_dead_task for job in jobs]),
     }
 
@@ -93,7 +93,8 @@ def _ms(duration: Seconds | None, name: str) -> int | None:
     return None if duration is None else milliseconds(duration, name)
 
 
-def _metadata(job: NewJob) -> str | None:
+def metadata_text(job: NewJob) -> str | None:
+    """Return a job's metadata as JSON text. Raises :class:`InvalidOption` if it cannot be."""
     if job.metadata is None:
         return None
     try:
