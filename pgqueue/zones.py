@@ -119,8 +119,8 @@ def tzdata_version() -> str:
     for folder in map(Path, TZPATH):
         if not (folder / "Etc" / "UTC").exists():
             continue
-        with suppress(OSError):
-            return (folder / "tzdata.zi").open(encoding="ascii").readline().split()[-1]
+        with suppress(OSError), (folder / "tzdata.zi").open(encoding="ascii") as source:
+            return source.readline().split()[-1]  # "# version 2026a"
         with suppress(OSError):
             return (folder / "+VERSION").read_text(encoding="ascii").strip()
         return ""

@@ -234,7 +234,7 @@ def test_an_interval_counts_elapsed_time_from_its_origin() -> None:
     assert Every(timedelta(minutes=5)).next(origin) == origin + timedelta(minutes=3)
 
 
-def test_the_convention_s_own_schedules_go_over_changes_of_clocks_and_years() -> None:
+def test_acceptance_12_daily_nightly_and_weekly_go_over_changes_of_clocks_and_years() -> None:
     """09:00 in Tokyo, 02:00, and Mondays at 10:00."""
     report = timing("0 9 * * *", "Asia/Tokyo")
     ticks = [report.next(datetime(2026, 12, 30, 3, tzinfo=UTC))]

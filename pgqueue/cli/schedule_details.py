@@ -89,7 +89,7 @@ def _facts(found: ScheduleDetails) -> Iterator[tuple[str, str]]:
 def _tick_row(tick: TickRecord, tz: str) -> list[str]:
     at, outcome = wall(tick.at, tz), tick.outcome
     if tick.outcome == "missed":
-        outcome = f"{number(tick.count)} missed, until {wall(tick.until, tz)}"
+        outcome = f"{number(tick.size)} missed, until {wall(tick.until, tz)}"
     return [at, outcome, "" if tick.job_id is None else str(tick.job_id)]
 
 

@@ -65,7 +65,7 @@ Example:
 @reason_option
 @json_option
 def disable(name: str, actor: str, reason: str | None, as_json: bool) -> None:
-    """Have the schedule NAME make no more jobs, until it is enabled; a deployment does not do it."""
+    """Have the schedule NAME make no more jobs until somebody enables it; no deployment does."""
     answer = perform(operations.disable(name, actor=actor, reason=reason))
     _report(name, answer, as_json)
 

@@ -44,7 +44,7 @@ class TickRecord(NamedTuple):
 
     at: datetime
     until: datetime
-    count: int
+    size: int
     outcome: str
     job_id: int | None
 

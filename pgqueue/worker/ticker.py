@@ -45,8 +45,8 @@ class Ticker:
             next_run_at = await self._tick_one(seen, look.now)
             if next_run_at is not None:
                 waits.append((next_run_at - look.now).total_seconds())
-        if len(look.due) >= LIMIT:
-            return 0.0
+                if len(look.due) >= LIMIT:
+                    waits.append(0.0)  # there may be more, and this got somewhere
         return max(min(waits) - (boottime() - looked_at), _LEAST)
 
     async def recompute(self) -> float:
