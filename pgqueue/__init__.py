@@ -19,6 +19,7 @@ from pgqueue.client import enqueue, enqueue_async, enqueue_many, enqueue_many_as
 from pgqueue.context import Context, JobFields, current_job
 from pgqueue.errors import (
     BatchNotFound,
+    DuplicateSchedule,
     DuplicateTask,
     ForeignDatabase,
     IdempotencyConflict,
@@ -28,6 +29,7 @@ from pgqueue.errors import (
     LeaseLost,
     OtherDatabase,
     PgqueueError,
+    ScheduleNotFound,
     SchemaMismatch,
     UndecodablePayload,
     UnknownTask,
@@ -37,6 +39,19 @@ from pgqueue.events import JobEvent
 from pgqueue.job import Job, Reason, State
 from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
+from pgqueue.schedule import Misfire, NewSchedule, Overlap
+from pgqueue.schedules import (
+    disable_schedule,
+    disable_schedule_async,
+    enable_schedule,
+    enable_schedule_async,
+    run_schedule_now,
+    run_schedule_now_async,
+    schedule,
+    schedule_async,
+    unschedule,
+    unschedule_async,
+)
 from pgqueue.signals import Cancel, Fail, Retry, Snooze
 from pgqueue.storage.batches import Batch, BatchStatus
 from pgqueue.storage.enqueueing import Enqueued
@@ -53,6 +68,7 @@ __all__ = [
     "Cancel",
     "Context",
     "Delays",
+    "DuplicateSchedule",
     "DuplicateTask",
     "Enqueued",
     "Exponential",
@@ -69,11 +85,15 @@ __all__ = [
     "LargePayload",
     "LeaseLost",
     "Linear",
+    "Misfire",
     "NewJob",
+    "NewSchedule",
     "OtherDatabase",
+    "Overlap",
     "PgqueueError",
     "Reason",
     "Retry",
+    "ScheduleNotFound",
     "SchemaMismatch",
     "Snooze",
     "State",
@@ -92,8 +112,12 @@ __all__ = [
     "cancel_batch",
     "cancel_batch_async",
     "current_job",
+    "disable_schedule",
+    "disable_schedule_async",
     "discard",
     "discard_async",
+    "enable_schedule",
+    "enable_schedule_async",
     "enqueue",
     "enqueue_async",
     "enqueue_batch",
@@ -106,4 +130,10 @@ __all__ = [
     "retry_async",
     "retry_batch",
     "retry_batch_async",
+    "run_schedule_now",
+    "run_schedule_now_async",
+    "schedule",
+    "schedule_async",
+    "unschedule",
+    "unschedule_async",
 ]

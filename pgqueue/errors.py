@@ -137,3 +137,21 @@ class JobNotFound(PgqueueError):
         super().__init__(
             f"no job {job_id}: it never existed, was rolled back, or its history is over"
         )
+
+
+class ScheduleNotFound(PgqueueError):
+    """No schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no schedule {name!r}; pgqueue schedules list names those that there are")
+
+
+class DuplicateSchedule(PgqueueError):
+    """Two declared schedules have one name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"there is a schedule {name!r} already; a task's second schedule needs a name: name=..."
+        )

@@ -360,6 +360,29 @@ def test_keys_are_pruned_by_their_expiry(tables: Connection) -> None:
     assert scanned(nodes, "job_keys") == {"job_keys_expiring", "job_keys_pkey"}
 
 
+def test_due_schedules_and_old_ticks_are_found_by_their_indexes(tables: Connection) -> None:
+    nodes = plan_of(tables, "find_schedules")
+    assert scanned(nodes, "schedules") == {"schedules_due"}
+    assert [node for node in nodes if node.kind == "Sort"] == []
+    assert all("next_run_at" in node.condition for node in nodes if node.by == "schedules_due")
+    assert scanned(plan_of(tables, "run_queued"), "schedules") == {"schedules_queued"}
+    nodes = plan_of(tables, "prune_ticks")
+    assert scanned(nodes, "ticks") == {"ticks_made_at", "ticks_pkey"}
+    assert scanned(nodes, "schedule_gaps") == {"schedule_gaps_made_at", "schedule_gaps_pkey"}
+
+
+def test_whether_a_schedule_has_a_job_is_asked_without_its_dead_ones(tables: Connection) -> None:
+    """A schedule whose jobs always die leaves thousands, and is asked at each tick."""
+    nodes = list(nodes_of(explain(tables, (
+        "SELECT FROM pgqueue.jobs AS job WHERE job.schedule_id = $1::bigint"
+        " AND job.state <> 'dead'"
+    ))))  # fmt: skip
+    assert scanned(nodes, "jobs") == {"jobs_schedule"}
+    body = tables.execute("SELECT pg_get_functiondef('pgqueue.is_under_way'::regproc)").fetchone()
+    assert body
+    assert "job.state <> 'dead'" in body[0]
+
+
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 def test_enqueue_reads_no_jobs_and_finds_keys_by_their_primary_key(
     tables: Connection, mode: str

@@ -11,6 +11,7 @@ from pgqueue.cli.output import (
     Column,
     embedded,
     plain,
+    print_fact,
     print_heading,
     print_table,
     visible,
@@ -50,7 +51,7 @@ def print_details(job: JobDetails) -> None:
     reason = f" ({job.reason})" if job.reason else ""
     print_heading(f"job {job.id}  {visible(job.task)}  {job.state}{reason}", apart=False)
     for name, text in _facts(job):
-        _print_fact(name, text)
+        print_fact(name, text)
     if job.attempts:
         print_heading("attempts that did not succeed")
         print_table(_ATTEMPTS, [_attempt_row(attempt, job.now) for attempt in job.attempts])
@@ -108,13 +109,6 @@ def _run(job: JobDetails) -> str:
     else:
         text = f"{job.failures + 1} of {job.max_attempts}"
     return f"{text}, {job.crashes} crashes" if job.crashes else text
-
-
-def _print_fact(name: str, text: str) -> None:
-    first, *rest = visible_lines(text) or [""]
-    click.echo(f"  {name:<13}{first}")
-    for line in rest:
-        click.echo(f"  {'':<13}{line}")
 
 
 def _attempt_row(attempt: AttemptRecord, now: datetime) -> list[str]:

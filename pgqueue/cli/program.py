@@ -15,6 +15,8 @@ from pgqueue.cli import (
     enqueue,
     jobs,
     queues,
+    schedule_verbs,
+    schedules,
     schema,
     settings,
     status,
@@ -89,11 +91,14 @@ for command in (
     jobs.jobs,
     batches.batches,
     queues.queues,
+    schedules.schedules,
 ):
     program.add_command(command)
 for command in (verbs.retry, verbs.cancel, verbs.discard, verbs.edit):
     jobs.jobs.add_command(command)
 queues.queues.add_command(settings.set_)
+for command in (schedule_verbs.run, schedule_verbs.enable, schedule_verbs.disable):
+    schedules.schedules.add_command(command)
 
 
 def main() -> None:

@@ -88,7 +88,8 @@ def _ms(duration: Seconds | None, name: str) -> int | None:
     return None if duration is None else milliseconds(duration, name)
 
 
-def _metadata(job: NewJob) -> str | None:
+def metadata_text(job: NewJob) -> str | None:
+    """Return a job's metadata as JSON text. Raises :class:`InvalidOption` if it cannot be."""
     if job.metadata is None:
         return None
     try:
@@ -131,7 +132,7 @@ _OPTIONS = (
     _Option("key", "keys", lambda job: job.key),
     _Option("key_ttl_ms", "key_ttls_ms", lambda job: _ms(job.key_ttl, "key_ttl")),
     _Option("actor", "actors", lambda job: job.actor),
-    _Option("metadata", "metadatas", lambda job: _metadata(job)),
+    _Option("metadata", "metadatas", metadata_text),
     _Option("on_dead_task", "on_dead_tasks", lambda job: job.on_dead_task),
     _Option(
         "keep_cancelled_ms", "keeps_cancelled_ms", lambda job: _ms(keeps(job).cancelled, "keep")

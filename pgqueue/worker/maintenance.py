@@ -1,5 +1,5 @@
-"""The chores that keep a queue going: stage, rescue, expire, prune. From every worker, no leader:
-SKIP LOCKED and unique keys let any number do them at once."""
+"""The chores that keep a queue going: stage, tick, rescue, expire, prune. From every worker, no
+leader: SKIP LOCKED and unique keys let any number do them at once."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
+from pgqueue.worker.ticker import Ticker
 
 log = logging.getLogger("pgqueue.worker")
 
@@ -48,8 +49,11 @@ class Maintenance:
         self._closed = 0
         self.last_success = boottime()
         self._stage = Chore("stage", self._do_stage)
+        ticker = Ticker(session)
         self._chores = [
             self._stage,
+            Chore("recompute schedules", ticker.recompute),
+            Chore("tick", ticker.tick),
             Chore("rescue", self._do_rescue),
             Chore("expire", self._do_expire),
             Chore("close batches", self._do_close_batches),

@@ -1,3 +1,10 @@
+DROP VIEW pgqueue.schedule_status;
+DROP TRIGGER schedules_change ON pgqueue.schedules;
+DROP FUNCTION pgqueue.run_schedule_now, pgqueue.unschedule, pgqueue.disable_schedule,
+    pgqueue.enable_schedule, pgqueue.record_schedule_verb, pgqueue.sync_schedules,
+    pgqueue.save_schedules, pgqueue.run_queued, pgqueue.tick, pgqueue.is_under_way,
+    pgqueue.enqueue_scheduled, pgqueue.definition, pgqueue.note_change;
+DROP TABLE pgqueue.schedule_gaps, pgqueue.ticks, pgqueue.schedules;
 DROP VIEW pgqueue.expired_partitions, pgqueue.all_jobs;
 DROP TRIGGER jobs_on_dead ON pgqueue.jobs;
 DROP TRIGGER jobs_batch_death ON pgqueue.jobs;

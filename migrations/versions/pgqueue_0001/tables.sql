@@ -96,7 +96,8 @@ CREATE INDEX jobs_kept_dead ON pgqueue.jobs (((died_at AT TIME ZONE 'UTC') + kee
 
 -- What a batch or a schedule has under way: to cancel it, redrive it, or keep it from overlapping.
 CREATE INDEX jobs_batch ON pgqueue.jobs (batch_id, id) WHERE batch_id IS NOT NULL;
-CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id) WHERE schedule_id IS NOT NULL;
+CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id)
+    WHERE schedule_id IS NOT NULL AND state <> 'dead';
 
 -- Everything that is over. Append-only; a partition holds what may be forgotten on one day.
 CREATE TABLE pgqueue.finished_jobs (
