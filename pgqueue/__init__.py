@@ -9,6 +9,10 @@ from pgqueue.errors import (
     IdempotencyConflict,
     InvalidOption,
     InvalidPayload,
+    JobCancelled,
+    JobDead,
+    JobGone,
+    JobNotFound,
     LargePayload,
     LeaseLost,
     OtherDatabase,
@@ -17,8 +21,12 @@ from pgqueue.errors import (
     UndecodablePayload,
     UnknownTask,
     UnsupportedConnection,
+    WaitFailed,
+    WaitInsideTransaction,
+    WaitTimeout,
 )
 from pgqueue.events import JobEvent
+from pgqueue.fetching import FetchedJob, fetch, fetch_async
 from pgqueue.job import Job, Reason, State
 from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
@@ -26,6 +34,7 @@ from pgqueue.signals import Cancel, Fail, Retry, Snooze
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.tasks import Task, Tasks
 from pgqueue.verbs import cancel, cancel_async, discard, discard_async, retry, retry_async
+from pgqueue.waiter import Finished, JobStatus, Waiter, find_status, find_status_async
 
 __all__ = [
     "NETWORK_ERRORS",
@@ -38,14 +47,21 @@ __all__ = [
     "Enqueued",
     "Exponential",
     "Fail",
+    "FetchedJob",
+    "Finished",
     "Fixed",
     "ForeignDatabase",
     "IdempotencyConflict",
     "InvalidOption",
     "InvalidPayload",
     "Job",
+    "JobCancelled",
+    "JobDead",
     "JobEvent",
     "JobFields",
+    "JobGone",
+    "JobNotFound",
+    "JobStatus",
     "Keep",
     "LargePayload",
     "LeaseLost",
@@ -64,6 +80,10 @@ __all__ = [
     "UnknownTask",
     "UnsupportedConnection",
     "Until",
+    "WaitFailed",
+    "WaitInsideTransaction",
+    "WaitTimeout",
+    "Waiter",
     "cancel",
     "cancel_async",
     "current_job",
@@ -73,6 +93,10 @@ __all__ = [
     "enqueue_async",
     "enqueue_many",
     "enqueue_many_async",
+    "fetch",
+    "fetch_async",
+    "find_status",
+    "find_status_async",
     "retry",
     "retry_async",
 ]

@@ -8,8 +8,8 @@ from psycopg.errors import InvalidSchemaName, UndefinedFunction
 
 from pgqueue.errors import SchemaMismatch
 from pgqueue.options import NewJob
-from pgqueue.storage.drivers import is_two_phase, run, run_async
-from pgqueue.storage.enqueueing import Enqueued
+from pgqueue.storage.drivers import driver_of, driver_of_async, is_two_phase, run, run_async
+from pgqueue.storage.enqueueing import Enqueued, remember
 from pgqueue.storage.enqueueing import enqueue as insert
 from pgqueue.storage.operation import Operation
 from pgqueue.storage.schema import NEEDED
@@ -40,8 +40,7 @@ def enqueue(
     """
     jobs = [job.options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    with _schema_expected():
-        return run(connection, operation, bind_arguments)[0]
+    return _insert(connection, operation, bind_arguments)[0]
 
 
 def enqueue_many(
@@ -57,8 +56,7 @@ def enqueue_many(
     Of equal keys among them the first is kept, the others are its duplicates.
     """
     operation = _insertion(connection, list(jobs), notify, on_conflict)
-    with _schema_expected():
-        return run(connection, operation, bind_arguments)
+    return _insert(connection, operation, bind_arguments)
 
 
 async def enqueue_async(
@@ -74,8 +72,7 @@ async def enqueue_async(
     ``AsyncSession``."""
     jobs = [job.options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    with _schema_expected():
-        return (await run_async(connection, operation, bind_arguments))[0]
+    return (await _insert_async(connection, operation, bind_arguments))[0]
 
 
 async def enqueue_many_async(
@@ -88,8 +85,25 @@ async def enqueue_many_async(
 ) -> list[Enqueued]:
     """:func:`enqueue_many` on an asynchronous connection or session."""
     operation = _insertion(connection, list(jobs), notify, on_conflict)
+    return await _insert_async(connection, operation, bind_arguments)
+
+
+def _insert(
+    connection: Any, operation: Operation[list[Enqueued]], bind_arguments: Any
+) -> list[Enqueued]:
     with _schema_expected():
-        return await run_async(connection, operation, bind_arguments)
+        enqueued = run(connection, operation, bind_arguments)
+    remember(enqueued, driver_of(connection, bind_arguments))
+    return enqueued
+
+
+async def _insert_async(
+    connection: Any, operation: Operation[list[Enqueued]], bind_arguments: Any
+) -> list[Enqueued]:
+    with _schema_expected():
+        enqueued = await run_async(connection, operation, bind_arguments)
+    remember(enqueued, await driver_of_async(connection, bind_arguments))
+    return enqueued
 
 
 @contextmanager

@@ -12,7 +12,7 @@ down_revision = None
 branch_labels = ("pgqueue",)
 depends_on = None
 
-PARTS = ("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs")
+PARTS = ("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs", "fetch")
 
 
 def upgrade() -> None:

@@ -5,6 +5,9 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from weakref import ref
+
+from psycopg.pq import TransactionStatus
 
 from pgqueue.errors import IdempotencyConflict, InvalidOption
 from pgqueue.options import NewJob, Seconds, Unset, check, keeps, milliseconds
@@ -13,15 +16,48 @@ from pgqueue.storage.operation import Operation, query
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-class Enqueued(NamedTuple):
-    """What became of one new job."""
-
+class _Fields(NamedTuple):
     id: int
     """The job's id; that of the earlier job when there is one with the same key."""
     duplicate: bool
     """Whether an earlier job has the key, so that no new one was made."""
     conflict: bool
     """Whether that earlier job has other arguments."""
+
+
+class Enqueued(_Fields):
+    """What became of one new job; what a :class:`Waiter` waits for.
+
+    It remembers the psycopg connection it came from, weakly and in this process alone: who waits
+    inside the transaction that enqueued the job would wait for ever.
+    """
+
+    _origin: "ref[Any] | None" = None
+
+    @property
+    def inserted(self) -> bool:
+        """Whether a new job was made."""
+        return not self.duplicate
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether the connection that it was enqueued on has a transaction open."""
+        connection = None if self._origin is None else self._origin()
+        return (
+            connection is not None
+            and not connection.closed
+            and connection.info.transaction_status != TransactionStatus.IDLE
+        )
+
+    def __getstate__(self) -> None:
+        """A pickle or a copy of it remembers no connection."""
+
+
+def remember(enqueued: Sequence[Enqueued], connection: Any) -> None:
+    """Have each remember the psycopg *connection* on which it was enqueued."""
+    origin = ref(connection)
+    for each in enqueued:
+        each._origin = origin
 
 
 def enqueue(
