@@ -20,6 +20,7 @@ log = logging.getLogger("pgqueue.waiter")
 
 _SOON = 0.05
 """How far apart two readings are at least, however often the bell rings."""
+_FIRST_STEP = 0.05
 _EVERY = 1.0
 _IDLE = 60.0
 _LONGEST_OUTAGE_PAUSE = 2.0
@@ -53,7 +54,7 @@ class Lookout:
         self._inboxes: list[Inbox] = []
         self._line = Line(self._dsn)
         self._ends: tuple[socket.socket, socket.socket] | None = None
-        self._step = _SOON
+        self._step = _FIRST_STEP
         self._read_at = 0.0
         self._due = 0.0
         self._outage_since: float | None = None
@@ -61,6 +62,8 @@ class Lookout:
     def begin_in_child(self) -> None:
         """Forget everything after a fork, and touch nothing of the parent's."""
         _inherited.append(self._line)
+        for end in self._ends or ():
+            end.close()
         self._begin()
 
     def watch(self, inbox: Inbox) -> None:
@@ -118,9 +121,9 @@ class Lookout:
             self._line.open()
             self._due = now
         if self._line.hold_bell():
-            self._step, self._due = _SOON, now
+            self._step, self._due = _FIRST_STEP, now
         elif fresh and not self._line.is_told:
-            self._step, self._due = _SOON, min(self._due, now + _SOON)
+            self._step, self._due = _FIRST_STEP, min(self._due, now + _FIRST_STEP)
         is_due = now >= self._due
         self._read(self._inboxes if is_due else fresh)
         if is_due:
@@ -183,7 +186,7 @@ class Lookout:
             return
         if self._outage_since is None:
             self._outage_since = now
-            self._step = _SOON
+            self._step = _FIRST_STEP
             log.warning("waiter: %s", " ".join(str(error).split()) or type(error).__name__)
         self._due = now + self._step * random.uniform(0.5, 1)
         self._step = min(self._step * 2, _LONGEST_OUTAGE_PAUSE)
