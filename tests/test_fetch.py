@@ -30,6 +30,8 @@ from pgqueue import (
     Waiter,
     fetch,
 )
+from pgqueue.embedded.account import server_account
+from pgqueue.embedded.binaries import find_binaries
 from pgqueue.job import Reason
 from pgqueue.outcome import Cancelled, Died, Failure, Outcome, Released, Retried, Snoozed, Succeeded
 from pgqueue.storage import jobs
@@ -632,8 +634,8 @@ def test_nonsense_is_refused_before_anything_is_sent(
 
 
 def test_from_psql(dsn: str, outside: Connection) -> None:
-    psql = shutil.which("psql")
-    if psql is None:
+    psql = find_binaries(server_account()).directory / "psql"
+    if not psql.exists():
         pytest.skip("NO psql ON THIS MACHINE: fetching from it is not tested")
     ids = [add(outside, args=json.dumps({"n": n})) for n in range(2)]
     script = """

@@ -20,6 +20,7 @@ import pytest
 
 import pgqueue
 from pgqueue import (
+    Enqueued,
     InvalidOption,
     JobCancelled,
     JobDead,
@@ -332,7 +333,10 @@ def test_a_handle_keeps_no_connection_alive_and_can_be_copied(dsn: str) -> None:
     del connection
 
     assert not job.is_in_transaction
-    assert pickle.loads(pickle.dumps(job)) == copy.copy(job) == job == (job.id, False, False)
+    assert (
+        pickle.loads(pickle.dumps(job)) == copy.copy(job) == job == Enqueued(job.id, False, False)
+    )
+    assert len({job, copy.copy(job)}) == 1
     assert job.inserted
 
 

@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 from psycopg.pq import TransactionStatus
@@ -16,23 +17,21 @@ from pgqueue.storage.operation import Operation, query
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-class _Fields(NamedTuple):
-    id: int
-    """The job's id; that of the earlier job when there is one with the same key."""
-    duplicate: bool
-    """Whether an earlier job has the key, so that no new one was made."""
-    conflict: bool
-    """Whether that earlier job has other arguments."""
-
-
-class Enqueued(_Fields):
+@dataclass(slots=True, unsafe_hash=True)  # a bulk enqueue makes thousands: frozen ones cost double
+class Enqueued:
     """What became of one new job; what a :class:`Waiter` waits for.
 
     It remembers the psycopg connection it came from, weakly and in this process alone: who waits
     inside the transaction that enqueued the job would wait for ever.
     """
 
-    _origin: "ref[Any] | None" = None
+    id: int
+    """The job's id; that of the earlier job when there is one with the same key."""
+    duplicate: bool
+    """Whether an earlier job has the key, so that no new one was made."""
+    conflict: bool
+    """Whether that earlier job has other arguments."""
+    _origin: "ref[Any] | None" = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def inserted(self) -> bool:
@@ -49,8 +48,9 @@ class Enqueued(_Fields):
             and connection.info.transaction_status != TransactionStatus.IDLE
         )
 
-    def __getstate__(self) -> None:
+    def __reduce__(self) -> tuple[type, tuple[int, bool, bool]]:
         """A pickle or a copy of it remembers no connection."""
+        return Enqueued, (self.id, self.duplicate, self.conflict)
 
 
 def remember(enqueued: Sequence[Enqueued], connection: Any) -> None:
@@ -73,7 +73,7 @@ def enqueue(
         return []
     jobs = [check(job) for job in new_jobs]
     rows = yield from query("enqueue_jobs", **_columns(jobs), notify=notify, batch_id=batch_id)
-    enqueued = [Enqueued._make(row) for row in rows]
+    enqueued = [Enqueued(*row) for row in rows]
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
             if result.conflict:

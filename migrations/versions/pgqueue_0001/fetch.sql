@@ -29,7 +29,12 @@ CREATE FUNCTION pgqueue.fetch(
     metadata json, actor text, run integer, max_attempts integer, created_at timestamptz,
     scheduled_for timestamptz, batch_id bigint, lease_until timestamptz
 )
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- As on a worker's own connections: the statistics of a queue lie.
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan
+AS $$
 #variable_conflict use_column
 DECLARE
     me CONSTANT uuid := gen_random_uuid();
