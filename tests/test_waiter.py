@@ -44,6 +44,7 @@ from pgqueue.waiter import line, lookout
 from pgqueue.worker import Settings, Worker
 from tests.command import environment
 from tests.connections import KINDS, Kind
+from tests.crew import until
 from tests.postgres import Server, dsn_of, eventually
 from tests.process import Stage
 from tests.rows import WORKER, claim
@@ -163,8 +164,7 @@ def test_a_coroutine_is_given_the_result(shop: Shop, waiter: Waiter) -> None:
 
     async def story() -> Any:
         waiting = asyncio.create_task(waiter.wait_async(job.id, timeout=LONG))
-        while not waiter._lookout.reads:
-            await asyncio.sleep(0.01)
+        await until(lambda: waiter._lookout.reads > 0)
         shop.end(succeeded(job, '{"sent": [1, 2.5, null]}'))
         return await waiting
 
@@ -524,15 +524,13 @@ def test_a_thousand_waits_share_one_connection_and_one_reading_a_second(
     async def story() -> None:
         async with Waiter(dsn) as waiter, asyncio.TaskGroup() as group:
             waiting = [group.create_task(waiter.wait_async(job, timeout=LONG)) for job in jobs]
-            while not waiter._lookout._step >= 1.0:
-                await asyncio.sleep(0.05)
+            await until(lambda: waiter._lookout._step >= 1.0)
             assert len(shop.lines()) == 1
             assert len([t for t in threading.enumerate() if t.name == "pgqueue-waiter"]) == 1
 
             began, reads = time.monotonic(), waiter._lookout.reads
             calls = _calls(shop)
-            while waiter._lookout.reads < reads + 3:
-                await asyncio.sleep(0.05)
+            await until(lambda: waiter._lookout.reads >= reads + 3)
             assert time.monotonic() - began > 2.0
             assert calls is None or _calls(shop) == calls + 3
 
@@ -591,10 +589,11 @@ def test_a_job_that_ends_after_the_bell_is_held_and_before_it_is_read_is_not_mis
 
 @pytest.mark.usefixtures("only_told")
 def test_a_job_that_ends_while_it_is_read_is_not_missed(
-    shop: Shop, waiter: Waiter, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, waiter: Waiter, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ring arrives together with an answer that does not know of it yet."""
     job = shop.running()
+    waits(pool, waiter, shop.enqueue())  # the lookout rests, and is woken by the wait below
     read = line.Line.read
     reads: list[int] = []
 
@@ -604,12 +603,14 @@ def test_a_job_that_ends_while_it_is_read_is_not_missed(
         if len(reads) == 1:
             shop.end(succeeded(job, "1"))
             assert self._connection is not None
-            self._connection.execute("SELECT 1")  # brings the notification, and leaves no trace
+            # What is told during a statement comes with its answer, and stirs no socket later.
+            self._connection.execute("SELECT pg_sleep(0.3)")
         return found
 
     monkeypatch.setattr(line.Line, "read", read_then_finish)
     assert waiter.wait(job.id, timeout=LONG) == 1
     assert len(reads) == 2
+    waiter.close()  # for who waits for the other job
 
 
 def test_a_finish_that_rang_nobody_because_nobody_waited_yet_is_found_soon(
@@ -674,8 +675,7 @@ def test_whoever_stops_looping_or_is_cancelled_is_not_looked_after_any_more(
 
     async def story() -> None:
         waiting = asyncio.create_task(waiter.wait_async(job, timeout=LONG))
-        while not shop.bell_is_held():
-            await asyncio.sleep(0.01)
+        await until(shop.bell_is_held)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
