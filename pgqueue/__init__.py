@@ -25,6 +25,10 @@ from pgqueue.errors import (
     IdempotencyConflict,
     InvalidOption,
     InvalidPayload,
+    JobCancelled,
+    JobDead,
+    JobGone,
+    JobNotFound,
     LargePayload,
     LeaseLost,
     OtherDatabase,
@@ -34,8 +38,12 @@ from pgqueue.errors import (
     UndecodablePayload,
     UnknownTask,
     UnsupportedConnection,
+    WaitFailed,
+    WaitInsideTransaction,
+    WaitTimeout,
 )
 from pgqueue.events import JobEvent
+from pgqueue.fetching import FetchedJob, fetch, fetch_async
 from pgqueue.job import Job, Reason, State
 from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
@@ -57,6 +65,7 @@ from pgqueue.storage.batches import Batch, BatchStatus
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.tasks import Task, Tasks
 from pgqueue.verbs import cancel, cancel_async, discard, discard_async, retry, retry_async
+from pgqueue.waiter import Finished, JobStatus, Waiter, find_status, find_status_async
 
 __all__ = [
     "NETWORK_ERRORS",
@@ -73,14 +82,21 @@ __all__ = [
     "Enqueued",
     "Exponential",
     "Fail",
+    "FetchedJob",
+    "Finished",
     "Fixed",
     "ForeignDatabase",
     "IdempotencyConflict",
     "InvalidOption",
     "InvalidPayload",
     "Job",
+    "JobCancelled",
+    "JobDead",
     "JobEvent",
     "JobFields",
+    "JobGone",
+    "JobNotFound",
+    "JobStatus",
     "Keep",
     "LargePayload",
     "LeaseLost",
@@ -103,6 +119,10 @@ __all__ = [
     "UnknownTask",
     "UnsupportedConnection",
     "Until",
+    "WaitFailed",
+    "WaitInsideTransaction",
+    "WaitTimeout",
+    "Waiter",
     "batch_jobs",
     "batch_jobs_async",
     "batch_status",
@@ -126,6 +146,10 @@ __all__ = [
     "enqueue_chunked_async",
     "enqueue_many",
     "enqueue_many_async",
+    "fetch",
+    "fetch_async",
+    "find_status",
+    "find_status_async",
     "retry",
     "retry_async",
     "retry_batch",

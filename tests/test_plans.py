@@ -155,6 +155,7 @@ class Node(NamedTuple):
     table: str | None
     by: str | None
     condition: str
+    filter: str
 
 
 def nodes_of(plan: dict[str, Any]) -> Iterator[Node]:
@@ -163,6 +164,7 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[Node]:
         plan.get("Relation Name"),
         plan.get("Index Name"),
         plan.get("Index Cond", ""),
+        plan.get("One-Time Filter", ""),
     )
     for below in plan.get("Plans", ()):
         yield from nodes_of(below)
@@ -228,6 +230,7 @@ INDEXES_OF_JOBS = {
     "list_batch_jobs": {"jobs_batch", *KEY},
     "prune_batches": {"jobs_batch"},
     "replace_start": {"jobs_batch"},
+    "read_status": KEY,
 }
 
 
@@ -353,6 +356,62 @@ def test_history_is_reached_by_id(tables: Connection, name: str) -> None:
         for index in scanned(nodes, table):
             assert index
             assert re.search(r"_(id|job_id_attempt)_idx$", index)
+
+
+def test_what_is_awaited_is_looked_for_in_history_only_if_it_is_not_alive(
+    tables: Connection,
+) -> None:
+    nodes = plan_of(tables, "read_status")
+    assert scanned(nodes, "progress") == {"progress_pkey"}
+    for index in scanned(nodes, "finished_jobs"):
+        assert index
+        assert index.endswith("_id_idx")
+    leaves = [node for node in nodes if scanned([node], "finished_jobs")]
+    filters = [node.filter for node in nodes if node.filter]
+    assert filters == ["(live.id IS NULL)"] * len(leaves), "a one-time filter above each partition"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"wanted": "$1::text", "tasks": "$2::text[]", "n": "$3::integer"},
+        {"wanted": "'queue 1'", "tasks": "NULL::text[]", "n": "1"},
+        {"wanted": "'queue 1'", "tasks": "ARRAY['task 1']", "n": "1000"},
+        {"wanted": "'no such queue'", "tasks": "NULL::text[]", "n": "1"},
+    ],
+    ids=["generic", "one", "many of a task", "of no queue"],
+)
+def test_a_fetch_by_hand_walks_the_head_of_the_queue(
+    tables: Connection, given: dict[str, str]
+) -> None:
+    """In anybody's session: there are no settings but the function's own."""
+    with psycopg.connect(tables.info.dsn, autocommit=True) as application:
+        settings = application.execute(
+            "SELECT split_part(setting, '=', 1), split_part(setting, '=', 2)"
+            " FROM pg_proc, unnest(proconfig) AS setting"
+            " WHERE pg_proc.oid = 'pgqueue.fetch'::regproc"
+        ).fetchall()
+        for setting in settings:
+            application.execute("SELECT set_config(%s, %s, false)", setting)
+        for index, probe in zip(
+            ("jobs_suspect", "jobs_available"), fetch_probes(application, given), strict=True
+        ):
+            nodes = list(nodes_of(explain(application, probe)))
+            assert scanned(nodes, "jobs") == {index}
+            assert [node for node in nodes if "Sort" in node.kind] == []
+
+
+def fetch_probes(connection: Connection, given: dict[str, str]) -> list[str]:
+    """The two statements with which pgqueue.fetch chooses, with its variables as given."""
+    row = connection.execute(
+        "SELECT prosrc FROM pg_proc WHERE oid = 'pgqueue.fetch'::regproc"
+    ).fetchone()
+    assert row
+    probes = re.findall(r"ARRAY\((\s*SELECT id.*?SKIP LOCKED)\s*\)", row[0], re.DOTALL)
+    return [
+        re.sub(r"\b(wanted|tasks|n)\b", lambda variable: given[variable[0]], probe)
+        for probe in probes
+    ]
 
 
 def test_keys_are_pruned_by_their_expiry(tables: Connection) -> None:

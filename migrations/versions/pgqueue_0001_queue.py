@@ -23,6 +23,7 @@ PARTS = (
     "batch_verbs",
     "schedules",
     "schedule_verbs",
+    "fetch",
 )
 
 

@@ -3,8 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
+from weakref import ref
+
+from psycopg.pq import TransactionStatus
 
 from pgqueue.errors import IdempotencyConflict, InvalidOption
 from pgqueue.options import NOTHING_SAID, NewJob, Seconds, Unset, check, keeps, milliseconds
@@ -14,8 +18,13 @@ from pgqueue.storage.operation import Operation, query
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-class Enqueued(NamedTuple):
-    """What became of one new job."""
+@dataclass(slots=True, unsafe_hash=True)  # a bulk enqueue makes thousands: frozen ones cost double
+class Enqueued:
+    """What became of one new job; what a :class:`Waiter` waits for.
+
+    It remembers the psycopg connection it came from, weakly and in this process alone: who waits
+    inside the transaction that enqueued the job would wait for ever.
+    """
 
     id: int
     """The job's id; that of the earlier job when there is one with the same key."""
@@ -23,6 +32,33 @@ class Enqueued(NamedTuple):
     """Whether an earlier job has the key, so that no new one was made."""
     conflict: bool
     """Whether that earlier job has other arguments."""
+    _origin: "ref[Any] | None" = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def inserted(self) -> bool:
+        """Whether a new job was made."""
+        return not self.duplicate
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether the connection that it was enqueued on has a transaction open."""
+        connection = None if self._origin is None else self._origin()
+        return (
+            connection is not None
+            and not connection.closed
+            and connection.info.transaction_status != TransactionStatus.IDLE
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[int, bool, bool]]:
+        """A pickle or a copy of it remembers no connection."""
+        return Enqueued, (self.id, self.duplicate, self.conflict)
+
+
+def remember(enqueued: Sequence[Enqueued], connection: Any) -> None:
+    """Have each remember the psycopg *connection* on which it was enqueued."""
+    origin = ref(connection)
+    for each in enqueued:
+        each._origin = origin
 
 
 def enqueue(
@@ -41,7 +77,7 @@ def enqueue(
         rows = yield from query("enqueue_job", **_values(jobs[0]), notify=notify, batch_id=batch_id)
     else:
         rows = yield from query("enqueue_jobs", **_arrays(jobs), notify=notify, batch_id=batch_id)
-    enqueued = [Enqueued._make(row) for row in rows]
+    enqueued = [Enqueued(*row) for row in rows]
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
             if result.conflict:
