@@ -9,7 +9,7 @@ from typing import Any
 import click
 import psycopg
 
-from pgqueue.cli import dev, enqueue, jobs, queues, schema, status, sync, verbs, worker
+from pgqueue.cli import dev, doctor, enqueue, jobs, queues, schema, status, sync, verbs, worker
 from pgqueue.cli.database import where
 from pgqueue.cli.failures import (
     INTERRUPTED,
@@ -74,6 +74,7 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    doctor.doctor,
     jobs.jobs,
     queues.queues,
 ):

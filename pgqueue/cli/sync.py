@@ -26,7 +26,7 @@ def sync(tasks_path: str, as_json: bool) -> None:
     """
     tasks = load_tasks(tasks_path)
     names = sorted(task.name for task in tasks)
-    perform(sync_tasks(task.defaults for task in tasks))
+    perform(sync_tasks((task.defaults for task in tasks), tasks.targets))
     if as_json:
         print_json({"tasks": names})
     else:
