@@ -29,6 +29,7 @@ class Page:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.report: Report | None = None
+        """What is to be written; a milestone is not overtaken by what was said after it."""
         self.checkpoint: Checkpoint | None = None
         self.lines: list[Line] = []
         self.number = 0
@@ -48,10 +49,12 @@ class Page:
             said = note if self.said is None else self.said.followed_by(note)
             if said == self.said:
                 return
-            self.said = self.report = said
+            self.said = said
             if said.is_milestone and said.done not in self.milestones and len(self.milestones) < 2:
                 self.milestones.add(said.done)
-                hurry = True
+                self.report, hurry = said, True
+            elif self.report is None or not self.report.is_milestone:
+                self.report = said
         elif isinstance(note, Checkpoint):
             self.checkpoint = note
         elif self.number == MOST_LINES:
@@ -70,12 +73,13 @@ class Page:
             lines += (Line("INFO", last, None, boottime()),)
         checkpoint = None if self.checkpoint is None else self.checkpoint.value
         first = self.number - len(self.lines) + 1
-        return Said(self.job, self.report, checkpoint, first, lines)
+        report = self.said if ended and self.report is not None else self.report
+        return Said(self.job, report, checkpoint, first, lines)
 
     def written(self, said: Said) -> bool:
         """The database has *said*; return whether there is nothing new since."""
-        if self.report is said.report:
-            self.report = None
+        if said.report is not None and said.report in (self.report, self.said):
+            self.report = None if said.report == self.said else self.said
         if self.checkpoint is not None and self.checkpoint.value is said.checkpoint:
             self.checkpoint = None
         del self.lines[: len(said.lines)]
