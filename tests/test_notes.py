@@ -695,3 +695,31 @@ def test_a_pace_that_nobody_can_keep_is_refused(options: dict[str, Any], error: 
 def test_a_lease_cannot_be_extended_by_what_is_no_length(seconds: Any) -> None:
     with pytest.raises(InvalidOption, match="seconds"):
         context().extend(seconds)
+
+
+def test_more_than_a_statement_should_carry_goes_ahead_of_the_outcomes(dsn: str) -> None:
+    """24 MB of last words, of jobs that end together."""
+    tasks = Tasks()
+    together = threading.Barrier(15)
+
+    @tasks.task("verbose", max_attempts=1)
+    def verbose(ctx: Context) -> None:
+        for _ in range(200):
+            ctx.log("x" * LINE_LIMIT)
+        together.wait(30)
+
+    enqueue(dsn, *(verbose.job() for _ in range(15)))
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(queues={"default": 15})):
+            await until(lambda: rows(dsn, "SELECT count(*) FROM pgqueue.finished_jobs") == [(15,)])
+
+    logging.getLogger("pgqueue.job").setLevel(logging.WARNING)
+    try:
+        asyncio.run(work())
+    finally:
+        logging.getLogger("pgqueue.job").setLevel(logging.NOTSET)
+    kept = rows(
+        dsn, "SELECT count(DISTINCT (job_id, n)), max(length(message)) FROM pgqueue.job_logs"
+    )
+    assert kept == [(3000, LINE_LIMIT)]

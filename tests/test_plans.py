@@ -207,6 +207,9 @@ INDEXES_OF_JOBS = {
     "release_strays": {"jobs_lease", *KEY},
     "stage_jobs": {"jobs_scheduled", *KEY},
     "expire_jobs": {"jobs_expiring", *KEY},
+    "write_progress": KEY,
+    "append_logs": KEY,
+    "prune_progress": KEY,
 }
 
 
@@ -254,6 +257,20 @@ def test_history_is_reached_by_id(tables: Connection, name: str) -> None:
 def test_keys_are_pruned_by_their_expiry(tables: Connection) -> None:
     nodes = plan_of(tables, "prune_keys")
     assert scanned(nodes, "job_keys") == {"job_keys_expiring", "job_keys_pkey"}
+
+
+def test_progress_is_walked_by_its_primary_key(tables: Connection) -> None:
+    nodes = plan_of(tables, "prune_progress")
+    assert scanned(nodes, "progress") == {"progress_pkey"}
+    assert [node for node in nodes if node.kind == "Sort"] == []
+
+
+def test_recent_history_is_read_from_its_end_and_not_sorted_whole(tables: Connection) -> None:
+    nodes = plan_of(tables, "find_slow_tasks")
+    by = scanned(nodes, "finished_jobs")
+    assert by
+    assert all(index and index.endswith("_id_idx") for index in by)
+    assert "Merge Append" in {node.kind for node in nodes}
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])

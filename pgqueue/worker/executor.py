@@ -78,7 +78,11 @@ class Executor:
             task = self._tasks[job.task]
             context.codec = task.codec
             if task.has_terms:
-                hold.terms = Terms(task.lease, manual=task.heartbeat == "manual")
+                hold.terms = Terms(
+                    task.lease,
+                    manual=task.heartbeat == "manual",
+                    begun=task.executor != "process",
+                )
             call = self._call(task, hold, context)
             for middleware in reversed(self._tasks.middlewares):
                 call = partial(middleware, context, call)

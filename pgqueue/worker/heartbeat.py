@@ -111,7 +111,6 @@ class Heartbeat:
                 self._outage.suffer(error)
                 self._disconnect()
                 closest = pause = min(_RETRY, pause) * random.uniform(0.5, 1)
-                nudged = False
             self._watch_for_stuck()
             self._stopped.wait(closest)
             nudged = self._due.wait(pause - closest)

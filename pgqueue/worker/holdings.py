@@ -24,16 +24,25 @@ class Terms:
     Written by the handler, read by the heartbeat; what was asked counts as granted once a renewal
     was sent after it."""
 
-    __slots__ = ("asked_at", "manual", "present", "seconds", "seen_at")
+    __slots__ = ("asked_at", "begun", "manual", "present", "seconds", "seen_at")
 
-    def __init__(self, seconds: float | None = None, *, manual: bool = False) -> None:
+    def __init__(
+        self, seconds: float | None = None, *, manual: bool = False, begun: bool = True
+    ) -> None:
         self.manual = manual
         """Whether nothing but the handler's asking renews the lease while the handler runs."""
+        self.begun = begun
+        """Whether the handler runs; a process child may have to be started for it first."""
         self.present: float | None = None
         """How long the last renewal made it; ``None``: as usual."""
         self.seen_at = -math.inf
         """When the database last said that the job is still ours, though its row was locked."""
         self.ask(seconds)
+
+    def begin(self) -> None:
+        """The handler begins, which counts as its first word."""
+        self.begun = True
+        self.ask(self.seconds)
 
     def ask(self, seconds: float | None) -> None:
         """Have the next renewal last for *seconds*; ``None``: as usual."""

@@ -65,7 +65,7 @@ class Leases:
         seconds = terms.seconds or self.usual
         if not terms.manual:
             return max(seconds, self.usual)
-        if hold.started is None or hold.outcome is not None:
+        if hold.started is None or not terms.begun or hold.outcome is not None:
             return self.usual  # it is not the handler that we wait for
         return seconds if terms.asked_at > hold.leased_at else None
 

@@ -58,6 +58,12 @@ class Notes:
         if sooner:
             self._ring(due_at)
 
+    def begin(self, job: Job) -> None:
+        """A process child has begun to run the handler of *job*."""
+        hold = self._holdings.get(job)
+        if hold is not None and hold.terms is not None:
+            hold.terms.begin()
+
     def extend(self, job: Job, seconds: float) -> None:
         """See :meth:`Context.extend`. Raises :class:`LeaseLost` if the attempt is over."""
         self._leases.extend(self._hold(job), seconds)

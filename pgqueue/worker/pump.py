@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from psycopg.errors import LockNotAvailable
 
 from pgqueue.job import Job
-from pgqueue.notes import Said
 from pgqueue.outcome import Committed, Lost, Outcome
-from pgqueue.storage import finishing, jobs, noting, upkeep
+from pgqueue.storage import finishing, jobs, upkeep
 from pgqueue.storage.operation import Statement
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
@@ -20,6 +19,7 @@ from pgqueue.worker.clock import boottime
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.holdings import Holdings
+from pgqueue.worker.noter import Noter
 from pgqueue.worker.notes import Notes
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
@@ -28,7 +28,6 @@ from pgqueue.worker.unstorable import instead
 log = logging.getLogger("pgqueue.worker")
 
 BATCH = 1000
-_SAID_CHARACTERS = 16 * 1024 * 1024
 _FIRST_WAIT = 0.002
 _DEAF_POLL = 0.25
 _BELL_PATIENCE = 2.0
@@ -62,7 +61,7 @@ class Pump:
         self._holdings = holdings
         self._crew = crew
         self._completer = completer
-        self._notes = notes
+        self._noter = Noter(session, notes, worker_id=worker_id)
         self._claimer = Claimer(crew)
         self._wake = asyncio.Event()
         self._claiming = True
@@ -110,10 +109,10 @@ class Pump:
         batch = self._completer.take(BATCH)
         limits = self._claimer.limits() if self._may_claim else {}
         self._claimer.lose_patience()
-        said = await self._said(batch)
+        said = await self._noter.take(batch)
         if not batch and not limits and not said:
             return False
-        notes = self._noted(said)
+        notes = self._noter.statements(said)
         statements = [*notes, *(write.statement for write in self._writes(batch))]
         looks = bool(limits) and self._claimer.wants_look()
         if limits:
@@ -124,7 +123,9 @@ class Pump:
         try:
             answers = await self._session.run_together(statements)
         except Exception as error:
-            if not await self._spare(said, batch, error):
+            if await self._noter.spare(said, error):
+                return True
+            if not batch or not await self._spare_the_others(batch, error):
                 raise
             return True
         found = looks and bool(answers.pop()[0][0])
@@ -133,8 +134,7 @@ class Pump:
         claimed = jobs.claimed(answers.pop()) if limits else []
         finished = answers[len(notes) :]
         self._completer.written(batch, {row[0] for answer in finished for row in answer})
-        if said:
-            self._notes.written(said)
+        self._noter.written(said)
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(busy=bool(claimed))
         if claimed:
@@ -216,42 +216,6 @@ class Pump:
             self._wait = _FIRST_WAIT
         return True
 
-    async def _said(self, batch: Sequence[Outcome]) -> list[Said]:
-        """Return what jobs said that is to be written with *batch*; more than a statement can carry
-        goes ahead of it."""
-        said = self._notes.take(batch)
-        while sum(each.size for each in said) > _SAID_CHARACTERS and len(said) > 1:
-            middle = len(said) // 2
-            ahead, said = said[:middle], said[middle:]
-            if not await self._write_alone(ahead):
-                log.error("what %d jobs said of themselves cannot be stored", len(ahead))
-        return said
-
-    async def _spare(self, said: list[Said], batch: Sequence[Outcome], error: Exception) -> bool:
-        """A turn failed with *error*: if one of what it wrote is to blame, write the others. Return
-        whether that helps."""
-        if said and remedy(error) is Remedy.BISECT:
-            if not await self._write_alone(said):
-                for each in said:
-                    log.error("%s: what it said of itself cannot be stored: %s", each.job, error)
-                return True
-            if not batch:
-                return True
-        return bool(batch) and await self._spare_the_others(batch, error)
-
-    async def _write_alone(self, said: list[Said]) -> bool:
-        """Write what jobs said; return whether it can be stored. It is given up if not."""
-        try:
-            await self._session.run_together(self._noted(said))
-        except Exception as error:
-            if remedy(error) is not Remedy.BISECT:
-                raise
-            stored = False
-        else:
-            stored = True
-        self._notes.written(said)
-        return stored
-
     async def _spare_the_others(self, batch: Sequence[Outcome], error: Exception) -> bool:
         """One outcome of the batch cannot be written: write the others. Return whether that
         helps."""
@@ -278,9 +242,6 @@ class Pump:
             else:
                 self._completer.written(half, {row[0] for answer in accepted for row in answer})
         return True
-
-    def _noted(self, said: list[Said]) -> list[Statement]:
-        return noting.notes(said, worker_id=self._worker_id, moment=boottime())
 
     def _writes(self, batch: Sequence[Outcome]) -> list[finishing.Finish]:
         return finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())

@@ -88,6 +88,8 @@ class Children:
 
     async def _run_in(self, child: Child, task: AnyTask, job: Job, stop: Stop) -> Outcome:
         started = boottime()
+        if self._notes is not None:
+            self._notes.begin(job)
         with Warden(child, job, stop, grace=self._grace) as warden:
             answer = await child.ask(Run(job), lambda said: self._hear(child, job, said))
         if isinstance(answer, Ended):

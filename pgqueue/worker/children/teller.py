@@ -31,6 +31,8 @@ class Teller:
         self._over = False
         self._news = threading.Condition()
         self._lease_until = 0.0
+        self._asked: tuple[float, float] = (0.0, 0.0)
+        """For how long a lease was asked for last, and when."""
 
     def note(self, job: Job, note: Note) -> None:
         """Tell the parent; reports that follow each other closely are told as one.
@@ -77,13 +79,13 @@ class Teller:
             while self._stop.why is None:
                 if self._over:
                     raise LeaseLost(job.id, job.attempt)
-                self._channel.send(Extend(seconds))
                 now = boottime()
+                if self._asked[0] != seconds or now - self._asked[1] >= _PAUSE:
+                    self._asked = (seconds, now)
+                    self._channel.send(Extend(seconds))
                 if self._lease_until > now or now > deadline:
                     return
                 self._news.wait(_PAUSE)
-                if self._lease_until > boottime():
-                    return
 
     def lease(self, until: float) -> None:
         """The parent says until when the lease surely stands."""
