@@ -195,6 +195,8 @@ class Context:
     def extend(self, seconds: Seconds) -> None:
         """Have the lease of this job last for *seconds* from now, 1 at least; no coroutine.
 
+        For so long a worker that vanishes is waited for, before another gets the job.
+
         The heartbeat renews it from now on for so long each time; of a task with
         ``heartbeat="manual"`` it does so only after each call of this. Should the lease have run
         out, this waits for the database to say whether the job is still ours, 5 s at most, and goes

@@ -38,7 +38,7 @@ def stage(dsn: str, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("task", [import_rows, import_in_child], ids=lambda task: task.name)
-def test_an_import_whose_worker_is_killed_resumes_where_it_stopped(
+def test_acceptance_15_an_import_whose_worker_is_killed_resumes_once_where_it_stopped(
     stage: Stage, task: Task[..., None]
 ) -> None:
     stage.sql("CREATE TABLE imported (n integer PRIMARY KEY, times integer NOT NULL)")

@@ -251,7 +251,9 @@ def test_percent_is_rounded_down_and_forced_to_100_by_success(connection: Connec
 
 
 @pytest.mark.parametrize("kind", ["thread", "loop"])
-def test_progress_for_every_item_is_written_once_a_second(dsn: str, kind: str) -> None:
+def test_acceptance_14_progress_for_every_item_is_written_once_a_second(
+    dsn: str, kind: str
+) -> None:
     tasks = Tasks()
     items = 1000
 
