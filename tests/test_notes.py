@@ -172,7 +172,7 @@ def test_progress_is_updated_in_place(dsn: str) -> None:
         ).fetchone()
     assert updates is not None
     assert updates[0] == 990
-    assert updates[1] >= 980
+    assert updates[1] > 800, "a page must be tidied now and then, and others may be looking at it"
 
 
 def test_the_progress_of_jobs_that_are_over_is_forgotten_and_no_other(

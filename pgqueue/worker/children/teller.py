@@ -72,8 +72,8 @@ class Teller:
         self.flush()
 
     def extend(self, job: Job, seconds: float) -> None:
-        """Ask the parent for a lease of *seconds*. If it may have run out, wait for what the parent
-        hears of it, as long as a handler in the parent would."""
+        """Ask the parent for a lease of *seconds*, and how the present one stands. If that may have
+        run out, wait for what the parent hears of it, as long as a handler in the parent would."""
         deadline = boottime() + PATIENCE
         with self._news:
             while self._stop.why is None:
@@ -81,7 +81,8 @@ class Teller:
                     raise LeaseLost(job.id, job.attempt)
                 now = boottime()
                 if self._asked[0] != seconds or now - self._asked[1] >= _PAUSE:
-                    self._asked = (seconds, now)
+                    # What was heard before counts no more: a renewal can make a lease shorter.
+                    self._asked, self._lease_until = (seconds, now), 0.0
                     self._channel.send(Extend(seconds))
                 if self._lease_until > now or now > deadline:
                     return
