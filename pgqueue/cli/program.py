@@ -12,6 +12,7 @@ import psycopg
 from pgqueue.cli import (
     batches,
     dev,
+    doctor,
     enqueue,
     jobs,
     queues,
@@ -88,6 +89,7 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    doctor.doctor,
     jobs.jobs,
     batches.batches,
     queues.queues,

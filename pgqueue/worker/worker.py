@@ -222,7 +222,8 @@ class Worker:
                 await self._session.open()
                 await self._session.run(schema.require_schema())
                 home = await self._session.run(schema.require_home())
-                await self._session.run(upkeep.sync_tasks(task.defaults for task in self.tasks))
+                declared = [task.defaults for task in self.tasks]
+                await self._session.run(upkeep.sync_tasks(declared, self.tasks.targets))
                 await self._session.run(upkeep.make_partitions())
                 await self._declare_schedules()
                 return home

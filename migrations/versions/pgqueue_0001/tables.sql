@@ -174,6 +174,7 @@ CREATE INDEX job_keys_expiring ON pgqueue.job_keys (expires_at) WHERE expires_at
 
 -- What the code says of its tasks, written at worker start and by `pgqueue sync`, read by enqueue.
 -- NULL: the task says nothing, the queue or the default decides. timeout_ms -1: without limit.
+-- target_ms: how long an attempt should take at most; nothing enforces it, `pgqueue doctor` looks.
 CREATE TABLE pgqueue.tasks (
     name text PRIMARY KEY,
     queue text,
@@ -185,6 +186,7 @@ CREATE TABLE pgqueue.tasks (
     keep_cancelled interval,
     keep_dead interval,
     on_dead_task text,
+    target_ms bigint,
     seen_at timestamptz NOT NULL
 );
 
