@@ -17,7 +17,7 @@ Mode = Literal["strict", "warn", "off"]
 
 _HARMLESS: Final = frozenset({"$enum", "$date", "$datetime", "$time", "$timedelta", "$int"})
 _WRAPPERS: Final = frozenset({"$dict", "$uuid", "$bytes", "$decimal"})
-_ROOTS: Final = ("args", "metadata", "result", "progress", "checkpoint")
+_ROOTS: Final = ("args", "metadata", "result", "progress")
 REDACTED: Final = "[redacted]"
 _INDEX = re.compile(r"\[\d+\]")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w-]")

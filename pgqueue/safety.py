@@ -9,8 +9,10 @@ from pgqueue.errors import InvalidOption, UndecodablePayload
 from pgqueue.guard import Guard, Mode, guarding
 from pgqueue.job import Job
 from pgqueue.keyring import KeyRing
+from pgqueue.notes import Checkpoint, Line, Note
 from pgqueue.options import Rules
 from pgqueue.outcome import Failure
+from pgqueue.redaction import redact
 from pgqueue.sealing import Sealer, is_sealed
 
 Authorize = Callable[[Context], bool | Awaitable[bool]]
@@ -97,14 +99,28 @@ class Safety:
         if not self.encrypts:
             return failed
         return failed._replace(
-            message=self._sealer.seal(failed.message, job.task, job.id, "error"),
+            message=self._sealed(job, failed.message, "error"),
             traceback=self.stored_text(job, failed.traceback, "traceback"),
             fingerprint=failure.without_message(failed),
         )
 
     def stored_text(self, job: Job, text: str | None, place: str) -> str | None:
-        """Return what a job says of itself (*place* says what it is) as it is stored."""
-        return self._sealer.seal(text, job.task, job.id, place) if self.encrypts and text else text
+        """Return a text of a job (*place* says what it is) as it is stored."""
+        return text and self._sealed(job, text, place)
+
+    def stored_note(self, job: Job, note: Note) -> Note:
+        """Return what a running job says of itself as it is stored."""
+        if isinstance(note, Checkpoint):
+            # As it is: the next attempt is to go on with it.
+            return Checkpoint(self._sealed(job, note.value, "checkpoint"))
+        if isinstance(note, Line):
+            fields = note.fields and self.guard.redact(note.fields, "progress")
+            return note._replace(
+                message=self._sealed(job, redact(note.message), "log"),
+                fields=fields and self._sealed(job, fields, "log"),
+            )
+        detail = note.detail and self.guard.redact(note.detail, "progress")
+        return note._replace(detail=detail and self._sealed(job, detail, "progress"))
 
     def opened_arguments(self, text: str, task: str, job_id: int) -> str:
         """Return stored arguments in the clear. Raises :class:`UndecodablePayload`."""
@@ -113,6 +129,9 @@ class Safety:
     def opened(self, text: str, task: str, job_id: int, place: str) -> str:
         """Return a stored text in the clear. Raises :class:`UndecodablePayload`."""
         return self._opener(place).open(text, task, job_id, place) if is_sealed(text) else text
+
+    def _sealed(self, job: Job, text: str, place: str) -> str:
+        return self._sealer.seal(text, job.task, job.id, place) if self.encrypts else text
 
     @property
     def _sealer(self) -> Sealer:

@@ -3,18 +3,37 @@
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from datetime import datetime
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from pgqueue.backoff import Backoff, Exponential
 from pgqueue.codec import LIMIT, Codec
 from pgqueue.context import Context, current_job
-from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
+from pgqueue.errors import (
+    DuplicateSchedule,
+    DuplicateTask,
+    InvalidOption,
+    UndecodablePayload,
+    UnknownTask,
+)
 from pgqueue.guard import Mode
 from pgqueue.job import Job
 from pgqueue.keyring import KeyRing
-from pgqueue.options import UNSET, Keep, NewJob, Seconds, Unset, check, check_text
+from pgqueue.options import UNSET, Keep, NewJob, Seconds, Unset, check, check_text, milliseconds
 from pgqueue.policy import Policy, Verdict
 from pgqueue.safety import Authorize, Safety
+from pgqueue.schedule import NewSchedule
 from pgqueue.sealing import is_sealed
 from pgqueue.signature import Signature
 
@@ -23,10 +42,19 @@ R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 Executor = Literal["async", "thread", "process"]
+Heartbeat = Literal["auto", "manual"]
 Middleware = Callable[[Context, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 TransactionFactory = Callable[[], Any]
 """Returns a (sync or async) context manager that gives a connection or a session."""
+
+
+class Pace(NamedTuple):
+    """What a task says of the time its attempts take, in seconds."""
+
+    heartbeat: Heartbeat = "auto"
+    lease: float | None = None
+    target_runtime: float | None = 60.0
 
 
 class Task(Generic[P, R]):
@@ -43,6 +71,7 @@ class Task(Generic[P, R]):
         aliases: Iterable[str],
         payload_limit: int,
         safety: Safety,
+        pace: Pace,
     ) -> None:
         self.function = function
         self.name = defaults.task
@@ -53,6 +82,10 @@ class Task(Generic[P, R]):
         self.transactional = transactional
         self.aliases = tuple(aliases)
         self.signature = Signature(function, self.name)
+        self.heartbeat = pace.heartbeat
+        self.lease = pace.lease
+        self.target_runtime = pace.target_runtime
+        self.has_terms = pace.lease is not None or pace.heartbeat == "manual"
         self._payload_limit = payload_limit
         self._codec: Codec | None = None
 
@@ -134,7 +167,8 @@ class Tasks:
     the jobs live in (``sessionmaker(engine)``, ``pool.connection``): transactional tasks do their
     work and finish their job in it. *lifespan* is an async context manager around the life of a
     worker process; what it yields is ``ctx.state``. *payload_limit*: bytes of JSON that the
-    arguments of a job, or its result, may have; 1 MiB.
+    arguments of a job, or its result, may have; 1 MiB. *timezone*: that of schedules which name
+    none; ``"UTC"``.
 
     *credentials*, *allow* and *authorize* are the tasks' own unless a task says otherwise: see
     :meth:`task`. *keys*: what ``encrypt=`` encrypts with."""
@@ -149,8 +183,12 @@ class Tasks:
         allow: Iterable[str] = (),
         authorize: Authorize | None = None,
         keys: KeyRing | None = None,
+        timezone: str = "UTC",
     ) -> None:
         self._safety = Safety.of(credentials, allow, authorize, keys)
+        self.timezone = timezone
+        self.schedules: dict[str, NewSchedule] = {}
+        """The declared schedules, by name."""
         self.transaction = transaction
         self.lifespan = lifespan
         self.payload_limit = payload_limit
@@ -182,6 +220,9 @@ class Tasks:
         authorize: Authorize | None = None,
         actor_required: bool = False,
         encrypt: bool | Iterable[str] = False,
+        heartbeat: Heartbeat = "auto",
+        lease: Seconds | None = None,
+        target_runtime: Seconds | None = 60.0,
     ) -> TaskDecorator:
         """Register a function under *name*, the name jobs know it by for as long as they live.
 
@@ -190,7 +231,11 @@ class Tasks:
         runs the job, see :class:`~pgqueue.policy.Policy`. *executor*: ``async def`` functions run
         on the event loop, others in ``"thread"`` unless ``"process"`` is asked for.
         *transactional*: run inside a transaction that also finishes the job. *aliases*: former
-        names, still run.
+        names, still run. *heartbeat*: ``"auto"`` renews a job's lease for as long as its worker
+        lives, ``"manual"`` only when the handler calls :meth:`Context.extend`. *lease*: how long
+        its lease lasts, 1 s at least; as long as the worker's others unless said, and with
+        ``"auto"`` no shorter. *target_runtime*: how long an attempt should take; one that takes
+        longer is logged and counted, nothing else, ``None`` expects nothing.
 
         *credentials*: ``"strict"`` refuses a job whose arguments or metadata hold what looks like
         one, ``"warn"`` warns, ``"off"`` does not look; *allow*: paths at which it may be one, such
@@ -224,6 +269,7 @@ class Tasks:
         safety = self._safety.of_task(
             credentials, allow, authorize, actor_required=actor_required, encrypt=encrypt
         )
+        pace = _pace(heartbeat, lease, target_runtime)
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
             task: Task[Any, Any] = Task(
@@ -235,12 +281,72 @@ class Tasks:
                 transactional=transactional,
                 aliases=aliases,
                 payload_limit=self.payload_limit,
+                pace=pace,
             )
             safety.check_arguments(task.signature.names, takes_any=task.signature.takes_any)
             self._add(task)
             return task
 
         return cast(TaskDecorator, register)
+
+    def cron(
+        self,
+        cron: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        tz: str | None = None,
+        every: Seconds | None = None,
+        seconds: Literal["first"] | None = None,
+        misfire: str = "one",
+        misfire_max: int = 100,
+        grace: Seconds = 60,
+        overlap: str | None = None,
+        jitter: Seconds = 0,
+        start_at: datetime | None = None,
+        end_at: datetime | None = None,
+        max_runs: int | None = None,
+        **options: Any,
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Call a task again and again: ``@tasks.cron("0 9 * * *", tz="Asia/Tokyo")`` above
+        ``@tasks.task(...)``, or ``tasks.cron(...)(task)``.
+
+        A worker writes it down when it starts. *name* is the task's by default; *args* are the
+        task's arguments, the same at each tick (``ctx.scheduled_for`` is which one it is). The rest
+        are the fields of :class:`NewSchedule`, and *options* of its jobs.
+
+        Raises :class:`InvalidOption` here and now for what can never be due.
+        """
+
+        def declare(task: Task[P, R]) -> Task[P, R]:
+            if not isinstance(task, Task):
+                raise InvalidOption(
+                    "cron", f"{task!r} is no task; @tasks.cron(...) goes above @tasks.task(...)"
+                )
+            call: Callable[..., NewJob] = task.job
+            schedule = NewSchedule(
+                name=task.name if name is None else name,
+                job=call(**(args or {})).options(**options),
+                cron=cron,
+                every=every,
+                seconds=seconds,
+                tz=self.timezone if tz is None else tz,
+                misfire=misfire,
+                misfire_max=misfire_max,
+                grace=grace,
+                overlap=overlap,
+                jitter=jitter,
+                start_at=start_at,
+                end_at=end_at,
+                max_runs=max_runs,
+            )
+            if schedule.name in self.schedules:
+                raise DuplicateSchedule(schedule.name)
+            self.schedules[schedule.name] = schedule
+            return task
+
+        return declare
 
     def middleware(self, function: Middleware) -> Middleware:
         """Wrap every job: ``async def around(ctx, call_next): return await call_next()``."""
@@ -287,6 +393,11 @@ class Tasks:
         """The registered tasks, each once."""
         return (task for name, task in self._by_name.items() if name == task.name)
 
+    @property
+    def targets(self) -> dict[str, float | None]:
+        """The seconds that an attempt of each task is to take, by name."""
+        return {task.name: task.target_runtime for task in self}
+
     def _add(self, task: Task[Any, Any]) -> None:
         for name in (task.name, *task.aliases):
             if name in self._by_name:
@@ -313,6 +424,20 @@ def _executor(
             "the process that opened it; use a thread",
         )
     return wanted
+
+
+def _pace(heartbeat: Heartbeat, lease: Seconds | None, target: Seconds | None) -> Pace:
+    if heartbeat not in ("auto", "manual"):
+        raise InvalidOption("heartbeat", f"must be 'auto' or 'manual', not {heartbeat!r:.80}")
+    seconds = [
+        None if duration is None else milliseconds(duration, name) / 1000
+        for name, duration in (("lease", lease), ("target_runtime", target))
+    ]
+    if seconds[0] is not None and seconds[0] < 1:
+        raise InvalidOption("lease", f"must be at least 1 second, not {lease!r}")
+    if seconds[1] == 0:
+        raise InvalidOption("target_runtime", "must be longer than nothing; None expects nothing")
+    return Pace(heartbeat, *seconds)
 
 
 def _where(task: Task[Any, Any]) -> str:

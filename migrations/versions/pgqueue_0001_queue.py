@@ -12,7 +12,21 @@ down_revision = None
 branch_labels = ("pgqueue",)
 depends_on = None
 
-PARTS = ("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs", "batch_verbs", "audit", "roles")
+PARTS = (
+    "tables",
+    "bell",
+    "enqueue",
+    "batches",
+    "progress",
+    "partitions",
+    "verbs",
+    "batch_verbs",
+    "schedules",
+    "schedule_verbs",
+    "fetch",
+    "audit",
+    "roles",
+)
 
 
 def upgrade() -> None:

@@ -12,9 +12,12 @@ import psycopg
 from pgqueue.cli import (
     batches,
     dev,
+    doctor,
     enqueue,
     jobs,
     queues,
+    schedule_verbs,
+    schedules,
     schema,
     settings,
     status,
@@ -86,14 +89,18 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    doctor.doctor,
     jobs.jobs,
     batches.batches,
     queues.queues,
+    schedules.schedules,
 ):
     program.add_command(command)
 for command in (verbs.retry, verbs.cancel, verbs.discard, verbs.edit):
     jobs.jobs.add_command(command)
 queues.queues.add_command(settings.set_)
+for command in (schedule_verbs.run, schedule_verbs.enable, schedule_verbs.disable):
+    schedules.schedules.add_command(command)
 
 
 def main() -> None:

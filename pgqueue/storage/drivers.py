@@ -82,6 +82,20 @@ def is_two_phase(connection: Any) -> bool:
     return bool(getattr(getattr(session, "sync_session", session), "twophase", False))
 
 
+def driver_of(connection: Any, bind_arguments: Any = None) -> Any:
+    """Return the psycopg connection below *connection*, on which an operation has just run."""
+    if isinstance(connection, (Connection, AsyncConnection)):
+        return connection
+    return _driver_connection(_sqlalchemy_connection(connection, bind_arguments))
+
+
+async def driver_of_async(connection: Any, bind_arguments: Any = None) -> Any:
+    """:func:`driver_of` of an asynchronous connection or session."""
+    if isinstance(connection, AsyncConnection):
+        return connection
+    return await _unscoped(connection).run_sync(driver_of, bind_arguments)
+
+
 def is_autocommit(connection: Any) -> bool:
     """Whether each statement on this sync connection or session commits by itself."""
     return bool(_driver_of(connection, None).autocommit)

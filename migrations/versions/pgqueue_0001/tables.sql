@@ -96,7 +96,8 @@ CREATE INDEX jobs_kept_dead ON pgqueue.jobs (((died_at AT TIME ZONE 'UTC') + kee
 
 -- What a batch or a schedule has under way: to cancel it, redrive it, or keep it from overlapping.
 CREATE INDEX jobs_batch ON pgqueue.jobs (batch_id, id) WHERE batch_id IS NOT NULL;
-CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id) WHERE schedule_id IS NOT NULL;
+CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id)
+    WHERE schedule_id IS NOT NULL AND state <> 'dead';
 
 -- Everything that is over. Append-only; a partition holds what may be forgotten on one day.
 CREATE TABLE pgqueue.finished_jobs (
@@ -173,6 +174,7 @@ CREATE INDEX job_keys_expiring ON pgqueue.job_keys (expires_at) WHERE expires_at
 
 -- What the code says of its tasks, written at worker start and by `pgqueue sync`, read by enqueue.
 -- NULL: the task says nothing, the queue or the default decides. timeout_ms -1: without limit.
+-- target_ms: how long an attempt should take at most; nothing enforces it, `pgqueue doctor` looks.
 CREATE TABLE pgqueue.tasks (
     name text PRIMARY KEY,
     queue text,
@@ -184,6 +186,7 @@ CREATE TABLE pgqueue.tasks (
     keep_cancelled interval,
     keep_dead interval,
     on_dead_task text,
+    target_ms bigint,
     seen_at timestamptz NOT NULL
 );
 
