@@ -99,6 +99,18 @@ class UnsupportedConnection(PgqueueError):
         super().__init__(f"cannot use a {kind.__module__}.{kind.__qualname__}: {advice}")
 
 
+class InsecureConnection(PgqueueError):
+    """A connection to another machine would be, or is, without TLS."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"the connection to {host} would go over the network in the clear: have the server "
+            "offer TLS and say sslmode=verify-full in the DSN (sslrootcert=system, or your CA's "
+            "file); or, where the network itself is trusted, set PGQUEUE_REQUIRE_TLS=0"
+        )
+
+
 class SchemaMismatch(PgqueueError):
     """The database's pgqueue schema is missing, or is not the one this code was written for."""
 

@@ -11,7 +11,7 @@ SEALED = "$encrypted"
 """The key under which what is encrypted stands in JSON."""
 ENCRYPTED = "[encrypted]"
 
-_ENVELOPE = f'{{"{SEALED}"'
+_ENVELOPE = re.compile(r'\{"\$encrypted":.*?(?:\}\}|\Z)', re.S)
 _STRICT = Guard()
 
 # Every repetition below is bounded, or begins where a word does: a text that was made to be slow
@@ -70,7 +70,9 @@ def redact_json(text: str) -> str:
 
 def shown(text: str) -> str:
     """Return *text*, a message or a traceback, fit to be shown."""
-    return ENCRYPTED if text.startswith(_ENVELOPE) else redact(text)
+    if SEALED in text:
+        text = _ENVELOPE.sub(ENCRYPTED, text)
+    return redact(text)
 
 
 def concealed(text: str) -> str:

@@ -13,6 +13,7 @@ from pgqueue.migrate.errors import MigrationBlocked, MigrationError
 from pgqueue.migrate.revisions import head, location
 from pgqueue.migrate.status import SchemaState, Status, find_revision, find_status
 from pgqueue.migrate.turn import LOCK, SETTINGS, take_turn
+from pgqueue.storage import tls
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -82,13 +83,13 @@ def offline_sql(to: str = "head") -> str:
 
 def current(dsn: str) -> str | None:
     """The revision the database is at; None if ``pgqueue migrate`` installed nothing there."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with tls.connect(dsn, autocommit=True) as connection:
         return find_revision(connection)
 
 
 def check(dsn: str) -> Status:
     """How the database's schema stands to this code. Changes nothing."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with tls.connect(dsn, autocommit=True) as connection:
         return find_status(connection)
 
 

@@ -12,6 +12,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from pgqueue.storage import tls
+
 CONNECT_TIMEOUT = 10
 _KEEPALIVE = {
     # A dead peer is noticed in a minute when idle, in ten seconds when it owes us an answer.
@@ -51,18 +53,23 @@ _BACKEND = "SELECT pg_backend_pid()"
 
 
 def prepare_conninfo(dsn: str, role: str) -> str:
-    """Return *dsn* with keepalives and an application name; what the DSN says itself wins."""
+    """Return *dsn* with keepalives and an application name, and TLS where it must be; what the DSN
+    says itself wins. Raises :class:`InsecureConnection`."""
     given = conninfo_to_dict(dsn)
-    return make_conninfo("", **{**_KEEPALIVE, "application_name": f"pgqueue:{role}", **given})
+    named = {"application_name": f"pgqueue:{role}"}
+    return make_conninfo("", **{**_KEEPALIVE, **named, **given, **tls.demands(given)})
 
 
 async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:
     """Open a connection of the worker's own: autocommit, pinned plans, bounded waits.
 
-    Raises :class:`psycopg.OperationalError` if it cannot be had.
+    Raises :class:`psycopg.OperationalError` if it cannot be had, :class:`InsecureConnection` if it
+    would be without TLS and must not be.
     """
-    connection = await AsyncConnection.connect(prepare_conninfo(dsn, role), autocommit=True)
+    with tls.explained():
+        connection = await AsyncConnection.connect(prepare_conninfo(dsn, role), autocommit=True)
     try:
+        tls.require(connection)
         cursor = await connection.execute(_BACKEND)
         if not _note_pooler(connection, await cursor.fetchone()):
             await connection.execute(SESSION, {"local": False})
@@ -74,8 +81,10 @@ async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:
 
 def connect(dsn: str, role: str) -> Connection[TupleRow]:
     """Open a connection of the worker's own, like :func:`connect_async`."""
-    connection = Connection.connect(prepare_conninfo(dsn, role), autocommit=True)
+    with tls.explained():
+        connection = Connection.connect(prepare_conninfo(dsn, role), autocommit=True)
     try:
+        tls.require(connection)
         if not _note_pooler(connection, connection.execute(_BACKEND).fetchone()):
             connection.execute(SESSION, {"local": False})
     except BaseException:
