@@ -8,6 +8,7 @@ to be enqueued later (a batch's callback) is not known: its arguments are bound 
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,20 @@ from pgqueue.errors import InvalidOption, UndecodablePayload
 from pgqueue.keyring import KEY_BYTES, KeyRing, cipher_of, decrypt, encrypt
 from pgqueue.redaction import SEALED
 
+_KID = re.compile(r'\\?"kid\\?": ?\\?"([A-Za-z0-9._-]+)')
 _BEGINNING = f'{{"{SEALED}":'
 
 
 def is_sealed(text: str) -> bool:
     """Whether *text* is an envelope, or arguments some of which are in one."""
     return text.startswith(_BEGINNING)
+
+
+def kid_of(text: object) -> str | None:
+    """The name of the key that *text* (or a job to be, that holds such a text) is encrypted under,
+    if it is."""
+    found = _KID.search(text) if isinstance(text, str) and SEALED in text else None
+    return found[1] if found else None
 
 
 class Sealer:

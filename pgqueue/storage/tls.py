@@ -3,7 +3,7 @@
 libpq's default, ``sslmode=prefer``, takes TLS if the server offers it, and hands the password to
 whoever says that he does not. So to a host that is not this machine ``require`` is demanded before
 anything is sent, and what came of it is looked at afterwards: a service file or an environment may
-lead elsewhere than the DSN says. ``verify-full`` alone also says *whose* server it is: anything less
+lead elsewhere than the DSN says. Only ``verify-full`` also says *whose* server it is: anything less
 is warned of, once.
 """
 
