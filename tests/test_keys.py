@@ -142,7 +142,7 @@ def test_sql_and_python_share_their_keys(connection: Connection) -> None:
         """SELECT pgqueue.enqueue('greet', '{"name": "Ada"}', key => 'welcome:1')"""
     ).fetchone()
     assert row == (first.id,)
-    row = connection.execute("SELECT pgqueue.enqueue('greet', '[]', key => 'sql')").fetchone()
+    row = connection.execute("SELECT pgqueue.enqueue('greet', '{}', key => 'sql')").fetchone()
     again = enqueue(connection, JOB, key="sql")
     assert row
     assert again == Enqueued(row[0], duplicate=True, conflict=True)

@@ -173,31 +173,33 @@ CREATE INDEX job_keys_expiring ON pgqueue.job_keys (expires_at) WHERE expires_at
 
 -- What the code says of its tasks, written at worker start and by `pgqueue sync`, read by enqueue.
 -- NULL: the task says nothing, the queue or the default decides. timeout_ms -1: without limit.
+-- Checked here and in pgqueue.queues, because enqueue takes what stands here as it is: a senseless
+-- row would fail every enqueue, and the death that enqueues a reaction.
 CREATE TABLE pgqueue.tasks (
-    name text PRIMARY KEY,
-    queue text,
-    priority smallint,
-    max_attempts integer,
-    max_crashes integer,
-    timeout_ms bigint,
-    keep interval,
-    keep_cancelled interval,
-    keep_dead interval,
-    on_dead_task text,
+    name text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 200),
+    queue text CHECK (length(queue) BETWEEN 1 AND 100),
+    priority smallint CHECK (priority >= 0),
+    max_attempts integer CHECK (max_attempts BETWEEN 1 AND 1000),
+    max_crashes integer CHECK (max_crashes BETWEEN 1 AND 1000),
+    timeout_ms bigint CHECK (timeout_ms = -1 OR timeout_ms BETWEEN 1 AND 3162240000000),
+    keep interval CHECK (keep BETWEEN '0' AND '36600 days'),
+    keep_cancelled interval CHECK (keep_cancelled BETWEEN '0' AND '36600 days'),
+    keep_dead interval CHECK (keep_dead BETWEEN '0' AND '36600 days'),
+    on_dead_task text CHECK (length(on_dead_task) <= 200),
     seen_at timestamptz NOT NULL
 );
 
 -- Settings of queues. A queue without a row has the defaults; enqueue never writes here.
 CREATE TABLE pgqueue.queues (
-    name text PRIMARY KEY,
+    name text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
     paused_at timestamptz,
-    priority smallint,
-    max_attempts integer,
-    max_crashes integer,
-    timeout_ms bigint,
-    keep interval,
-    keep_cancelled interval,
-    keep_dead interval
+    priority smallint CHECK (priority >= 0),
+    max_attempts integer CHECK (max_attempts BETWEEN 1 AND 1000),
+    max_crashes integer CHECK (max_crashes BETWEEN 1 AND 1000),
+    timeout_ms bigint CHECK (timeout_ms = -1 OR timeout_ms BETWEEN 1 AND 3162240000000),
+    keep interval CHECK (keep BETWEEN '0' AND '36600 days'),
+    keep_cancelled interval CHECK (keep_cancelled BETWEEN '0' AND '36600 days'),
+    keep_dead interval CHECK (keep_dead BETWEEN '0' AND '36600 days')
 );
 
 -- Who is alive. A worker writes its row at each renewal and removes it at a clean stop.
