@@ -1,6 +1,7 @@
 """Every error pgqueue raises. Each holds its data, and says what, which, and what to do."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 
 class PgqueueError(Exception):
@@ -57,11 +58,16 @@ class DuplicateTask(PgqueueError):
 
 
 class IdempotencyConflict(PgqueueError):
-    """A job with this key exists, and it was enqueued with other arguments."""
+    """A job with this key exists, and it was enqueued with other arguments.
 
-    def __init__(self, key: str, job_id: int) -> None:
+    *results* are those of the whole call, in order: of ``enqueue_many`` the jobs without a conflict
+    were inserted in your transaction, and stay there unless you roll it back.
+    """
+
+    def __init__(self, key: str, job_id: int, results: Sequence[Any] = ()) -> None:
         self.key = key
         self.job_id = job_id
+        self.results = results
         super().__init__(
             f"key {key!r} already belongs to job {job_id}, which has other arguments; "
             "use a key that differs whenever the arguments do"

@@ -153,6 +153,11 @@ class Tasks:
         *transactional*: run inside a transaction that also finishes the job. *aliases*: former
         names, still run.
         """
+        if isinstance(aliases, str):
+            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
+        aliases = tuple(aliases)
+        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
+            check_text(option, "" if text is None else text, 200)
         defaults = check(
             NewJob(
                 name,
@@ -165,11 +170,6 @@ class Tasks:
                 on_dead_task=on_dead_task,
             )
         )
-        if isinstance(aliases, str):
-            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
-        aliases = tuple(aliases)
-        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
-            check_text(option, "" if text is None else text, 200)
         policy = Policy(
             backoff=backoff or Exponential(), retry_on=retry_on or {}, retry_if=retry_if
         )

@@ -5,7 +5,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, get_type_hints
 
 import psycopg
 import pytest
@@ -44,6 +44,7 @@ from pgqueue import (
     enqueue_many,
     enqueue_many_async,
 )
+from pgqueue.options import JobOptions
 from pgqueue.storage.drivers import run
 from pgqueue.storage.upkeep import sync_tasks
 from tests.connections import KINDS, Application, Kind, driver_of
@@ -834,6 +835,13 @@ def test_the_rest_is_kept_as_it_was_said(connection: psycopg.Connection[Any]) ->
 NAIVE = datetime(2030, 1, 1)
 
 
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -871,6 +879,13 @@ NAIVE = datetime(2030, 1, 1)
         ("metadata", {"a": "a\ud800b"}),
         ("metadata", {"a": "a\0b"}),
         ("metadata", 5),
+        ("metadata", [("a", 1)]),
+        ("metadata", {1: "a"}),
+        ("metadata", {"a": [{None: 1}]}),
+        ("metadata", {"a": "x" * 2**20}),
+        ("metadata", {"a": nested(200)}),
+        ("metadata", {"a": nested(100_000)}),
+        ("key_ttl", 60),
         ("colour", "red"),
     ],
 )
@@ -882,6 +897,72 @@ def test_a_wrong_option_is_named_before_anything_is_sent(
     assert caught.value.option == option
     assert str(caught.value).startswith(f"{option}: ")
     assert connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def test_metadata_comes_back_as_it_was(connection: psycopg.Connection[Any]) -> None:
+    for metadata in ({}, {"a": [{"b": None}], "c": "\\u0000"}, {"a": nested(198)}):
+        row = job_row(connection, enqueue(connection, JOB, metadata=metadata).id)
+        assert row.metadata == metadata
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize(
+    ("job", "option"),
+    [
+        (NewJob(""), "task"),
+        (NewJob("x" * 201), "task"),
+        (NewJob("a\0b"), "task"),
+        (NewJob("a\ud800b"), "task"),
+        (NewJob(None), "task"),
+        (NewJob("t", "garbage"), "args"),
+        (NewJob("t", "[]"), "args"),
+        (NewJob("t", {"a": 1}), "args"),
+        (NewJob("t", None), "args"),
+    ],
+    ids=str,
+)
+def test_a_job_that_no_task_made_is_checked_as_well(
+    connection: psycopg.Connection[Any], job: NewJob, option: str, many: bool
+) -> None:
+    with pytest.raises(InvalidOption, match=f"^{option}: must be "):
+        enqueue_many(connection, [JOB, job]) if many else enqueue(connection, job)
+    assert connection.info.transaction_status == TransactionStatus.IDLE
+
+
+@pytest.mark.parametrize("options", [{}, {"delay": 5}])
+def test_a_task_is_no_job(connection: psycopg.Connection[Any], options: dict[str, Any]) -> None:
+    task = Tasks().task("greet")(lambda: None)
+    for given, name in ((task, "Task"), ("greet", "str"), (None, "NoneType")):
+        wrong: Any = given
+        with pytest.raises(TypeError, match=rf"^give task\.job\(\.\.\.\), not a {name}$"):
+            enqueue(connection, wrong, **options)
+        with pytest.raises(TypeError, match=rf"^give task\.job\(\.\.\.\), not a {name}$"):
+            enqueue_many(connection, [JOB, wrong])
+
+
+LATER = datetime(2199, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delay": 60, "expires": 60},
+        {"delay": timedelta(minutes=2), "expires": 60},
+        {"run_at": LATER, "expires": LATER},
+    ],
+)
+def test_a_job_that_could_never_start_is_refused(
+    connection: psycopg.Connection[Any], options: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidOption, match="^expires: the job would be dead before it may start"):
+        enqueue(connection, JOB, **options)
+
+
+def test_the_keywords_that_mypy_knows_are_the_options(connection: psycopg.Connection[Any]) -> None:
+    assert tuple(JobOptions.__annotations__) == NewJob._fields[2:]
+    assert get_type_hints(JobOptions) == {
+        name: hint for name, hint in get_type_hints(NewJob).items() if name in NewJob._fields[2:]
+    }
 
 
 def test_run_at_and_delay_exclude_each_other(connection: psycopg.Connection[Any]) -> None:

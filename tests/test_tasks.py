@@ -468,7 +468,7 @@ def test_an_argument_is_checked_before_the_job_is_made() -> None:
 
 CALLS = """
     from typing import assert_type
-    from pgqueue import Context, NewJob, Task, Tasks, enqueue, enqueue_async, Enqueued
+    from pgqueue import Context, Keep, NewJob, Task, Tasks, enqueue, enqueue_async, Enqueued
     import psycopg
 
     tasks = Tasks()
@@ -493,7 +493,7 @@ CALLS = """
 
     async def use(connection: psycopg.Connection[object], other: object) -> None:
         assert_type(enqueue(connection, send.job(1), key="k"), Enqueued)
-        assert_type(await enqueue_async(other, bare.job()), Enqueued)
+        assert_type(await enqueue_async(other, bare.job(), timeout=None, keep=Keep(0)), Enqueued)
         assert_type(await send(1), bool)
 
     send.job()  # E
@@ -510,6 +510,11 @@ CALLS = """
     tasks.task("x", colour="red")  # E
     tasks.task("x", executor="fibre")  # E
     tasks.task("x", timeout="60")  # E
+    send.job(1).options(prioritty=1)  # E
+    send.job(1).options(priority="1")  # E
+    enqueue(None, send.job(1), prioritty=1)  # E
+    enqueue(None, send.job(1), delay="5")  # E
+    enqueue(None, send.job(1), on_conflict="ignore")  # E
     enqueue(None, send)  # E
     enqueue(None, "send")  # E
 """

@@ -1,16 +1,13 @@
 """Enqueue: new jobs become rows, in one statement."""
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pgqueue.errors import IdempotencyConflict, InvalidOption
+from pgqueue.errors import IdempotencyConflict
+from pgqueue.metadata import dump_metadata
 from pgqueue.options import NOTHING_SAID, NewJob, Seconds, Unset, check, keeps, milliseconds
 from pgqueue.storage.operation import Operation, query
-
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Enqueued(NamedTuple):
@@ -44,7 +41,7 @@ def enqueue(
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
             if result.conflict:
-                raise IdempotencyConflict(str(job.key), result.id)
+                raise IdempotencyConflict(str(job.key), result.id, enqueued)
     return enqueued
 
 
@@ -82,16 +79,7 @@ def _ms(duration: Seconds | None, name: str) -> int | None:
 
 
 def _metadata(job: NewJob) -> str | None:
-    if job.metadata is None:
-        return None
-    try:
-        text = json.dumps(dict(job.metadata), allow_nan=False, ensure_ascii=False)
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise InvalidOption("metadata", f"must be plain JSON values: {error}") from None
-    if _NUL.search(text):
-        raise InvalidOption("metadata", "must not contain NUL: no query could look into it")
-    return text
+    return None if job.metadata is None else dump_metadata(job.metadata)
 
 
 class _Option(NamedTuple):
