@@ -1,18 +1,14 @@
 """Enqueue inside the application's own transaction."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, Literal, Unpack
 
-from psycopg.errors import InvalidSchemaName, UndefinedFunction
-
-from pgqueue.errors import SchemaMismatch
 from pgqueue.options import JobOptions, NewJob, check
 from pgqueue.storage.drivers import is_two_phase, run, run_async
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.storage.enqueueing import enqueue as insert
 from pgqueue.storage.operation import Operation
-from pgqueue.storage.schema import NEEDED
+from pgqueue.storage.schema import schema_expected
 
 OnConflict = Literal["return", "raise"]
 """What to do about a key whose job has other arguments."""
@@ -45,7 +41,7 @@ def enqueue(
     """
     jobs = [check(job).options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    with _schema_expected():
+    with schema_expected():
         return run(connection, operation, bind_arguments)[0]
 
 
@@ -64,7 +60,7 @@ def enqueue_many(
     the ``results`` of the :class:`IdempotencyConflict`.
     """
     operation = _insertion(connection, list(jobs), notify, on_conflict)
-    with _schema_expected():
+    with schema_expected():
         return run(connection, operation, bind_arguments)
 
 
@@ -81,7 +77,7 @@ async def enqueue_async(
     ``AsyncSession``."""
     jobs = [check(job).options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    with _schema_expected():
+    with schema_expected():
         return (await run_async(connection, operation, bind_arguments))[0]
 
 
@@ -95,25 +91,12 @@ async def enqueue_many_async(
 ) -> list[Enqueued]:
     """:func:`enqueue_many` on an asynchronous connection or session."""
     operation = _insertion(connection, list(jobs), notify, on_conflict)
-    with _schema_expected():
+    with schema_expected():
         return await run_async(connection, operation, bind_arguments)
 
 
-@contextmanager
-def _schema_expected() -> Iterator[None]:
-    """Say it in one sentence when the database knows no such function: there is no statement to
-    spare for asking first."""
-    try:
-        yield
-    except Exception as error:
-        driver_error = getattr(error, "orig", error)
-        if isinstance(driver_error, (UndefinedFunction, InvalidSchemaName)):
-            raise SchemaMismatch(None, NEEDED) from error
-        raise
-
-
 def _insertion(
-    connection: Any, jobs: list[NewJob], notify: bool | None, on_conflict: str
+    connection: Any, jobs: list[NewJob], notify: bool | None, on_conflict: OnConflict
 ) -> Operation[list[Enqueued]]:
     if on_conflict not in ("return", "raise"):
         raise ValueError(f"on_conflict is 'return' or 'raise', not {on_conflict!r}")

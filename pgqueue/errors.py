@@ -83,14 +83,15 @@ class UnsupportedConnection(PgqueueError):
 
 
 class SchemaMismatch(PgqueueError):
-    """The database's pgqueue schema is missing, or is not the one this code was written for."""
+    """The database's pgqueue schema is missing, or older than what this code was written for."""
 
     def __init__(self, found: str | None, wanted: str) -> None:
         self.found = found
         self.wanted = wanted
-        state = f"is at {found}" if found else "is not installed in this database"
+        state = f"is at {found}" if found else "is missing or older than this code"
         super().__init__(
-            f"the pgqueue schema {state}, this code needs {wanted}; run: pgqueue migrate"
+            f"the pgqueue schema in this database {state}, and {wanted} is needed; "
+            "run: pgqueue migrate"
         )
 
 

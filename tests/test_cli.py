@@ -117,7 +117,7 @@ def test_the_schema_is_checked_installed_and_removed(empty_dsn: str) -> None:
     assert "up to date" in pgqueue("migrate", "--check").stdout
     assert "add --yes" in pgqueue("downgrade", "--to", "base", exits=2).stderr
     assert pgqueue.json("downgrade", "--to", "base", "--yes") == {"revision": None}
-    assert "is not installed" in pgqueue("status", exits=3).stderr
+    assert "is missing or older" in pgqueue("status", exits=3).stderr
 
 
 def test_the_sql_of_a_migration_needs_no_database() -> None:

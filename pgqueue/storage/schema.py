@@ -1,6 +1,10 @@
 """Is this the right schema, and are these jobs ours to run?"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
+
+from psycopg.errors import InvalidSchemaName, UndefinedFunction
 
 from pgqueue.errors import ForeignDatabase, SchemaMismatch
 from pgqueue.storage.operation import Operation, query
@@ -24,6 +28,23 @@ def require_schema() -> Operation[None]:
     found = str((yield from query("read_version"))[0][0])
     if found < NEEDED:
         raise SchemaMismatch(found, NEEDED)
+
+
+@contextmanager
+def schema_expected() -> Iterator[None]:
+    """Say it in one sentence when the database has no such function: an enqueue has no statement to
+    spare for asking first."""
+    try:
+        yield
+    except Exception as error:
+        missing = getattr(error, "orig", error)
+        # Only an error in the statement itself has a place in it; others are from a trigger.
+        if (
+            isinstance(missing, (UndefinedFunction, InvalidSchemaName))
+            and missing.diag.statement_position
+        ):
+            raise SchemaMismatch(None, NEEDED) from error
+        raise
 
 
 def require_home() -> Operation[Identity]:
