@@ -363,7 +363,8 @@ DECLARE
     problem CONSTANT text := CASE
         WHEN run_at IS NOT NULL AND delay IS NOT NULL
             THEN 'run_at: cannot be given together with delay'
-        WHEN run_at >= expires_at THEN 'expires_at: the job would be dead before its run_at'
+        WHEN run_at >= expires_at AND isfinite(expires_at)
+            THEN 'expires_at: the job would be dead before its run_at'
         WHEN key_ttl_ms NOT BETWEEN 0 AND 3162240000000
             THEN 'key_ttl: must be between nothing and 100 years'
         WHEN key_ttl IS NOT NULL AND key IS NULL THEN 'key_ttl: there is no key that it is for'
