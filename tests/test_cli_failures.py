@@ -95,6 +95,42 @@ def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
     assert 'database "no_such_database" does not exist; create it' in sentence(missing, exits=3)
 
 
+NOT_UTF8 = "bad\udcff"  # what Python makes of an argument with the byte FF in it
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("enqueue", NOT_UTF8),
+        *(("enqueue", "send", f"--{name}", NOT_UTF8) for name in ("queue", "key", "actor")),
+        ("enqueue", "send", "--on-dead-task", NOT_UTF8),
+        ("enqueue", "send", "--args", f'{{"a": "{NOT_UTF8}"}}'),
+        ("jobs", "list", "--task", NOT_UTF8),
+        ("jobs", "list", "--queue", NOT_UTF8),
+        ("jobs", "list", "--before", NOT_UTF8),
+        ("jobs", "retry", "1", "--actor", NOT_UTF8),
+        ("jobs", "cancel", "1", "--reason", NOT_UTF8),
+        ("jobs", "discard", "1", "--reason", NOT_UTF8),
+        ("queues", "pause", NOT_UTF8),
+        ("migrate", "--to", NOT_UTF8),
+        ("migrate", "--to", ""),
+        ("downgrade", "--to", "", "--yes"),
+    ],
+    ids=ascii,
+)
+def test_an_argument_that_cannot_be_is_wrong_usage(
+    pgqueue: Command, words: tuple[str, ...]
+) -> None:
+    said = pgqueue(*words, exits=2).stderr
+    assert "Error: " in said
+    assert pgqueue.sql("SELECT FROM pgqueue.jobs") == []
+
+
+def test_text_that_no_parameter_refused_is_no_traceback(dsn: str) -> None:
+    wrong = run_process("status", dsn=f"{dsn}&application_name={NOT_UTF8}")
+    assert "is not valid UTF-8" in sentence(wrong, exits=2)
+
+
 @pytest.fixture
 def guarded(own_server: Server) -> str:
     """A server that asks the role ann for a password; its socket's directory, encoded."""

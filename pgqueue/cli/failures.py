@@ -113,6 +113,11 @@ def of_postgres(error: psycopg.Error, where: str) -> click.ClickException:
     return kind(f"Postgres says: {said} (SQLSTATE {error.sqlstate})")
 
 
+def of_encoding() -> click.ClickException:
+    """Word what cannot be sent. It is not quoted: it may be the DSN."""
+    return Misused("an argument or a variable of the environment is not valid UTF-8")
+
+
 def of_system(error: OSError) -> click.ClickException:
     """Word an error of the operating system: a file, a directory, a full disk."""
     subject = f"{error.filename}: " if error.filename else ""
