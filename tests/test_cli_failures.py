@@ -156,6 +156,32 @@ def test_a_wrong_password_is_said_and_not_shown(guarded: str) -> None:
     assert "run: pgqueue migrate" in sentence(right, exits=3)
 
 
+@pytest.mark.parametrize("more", [(), ("--processes", "2")], ids=["alone", "in processes"])
+def test_a_worker_gives_the_same_advice(guarded: str, more: tuple[str, ...]) -> None:
+    place = f"/postgres?host={guarded}&port=5432"
+    worker = ("worker", "tests.worker_tasks:tasks", *more)
+    wrong = run_process(*worker, dsn=f"postgresql://ann:{SECRET}@{place}")
+    assert wrong.returncode == 3
+    assert 'password authentication failed for user "ann"; check the user and' in wrong.stderr
+    missing = run_process(*worker, dsn=f"postgresql://ann:{SECRET}-right@{place}&dbname=nowhere")
+    assert missing.returncode == 3
+    assert 'database "nowhere" does not exist; create it with createdb' in missing.stderr
+    for said in (wrong.stderr, missing.stderr):
+        assert "Traceback" not in said
+        assert SECRET not in said
+
+
+@pytest.mark.parametrize("wrong", ["connect_timeout=abc", "sslmode=abc", "port=99999", "TimeZone"])
+def test_a_dsn_with_a_value_that_cannot_be_is_to_be_mended(dsn: str, wrong: str) -> None:
+    if wrong == "TimeZone":
+        wrong = f"options={quote('-c TimeZone=abc', safe='')}"
+    said = sentence(run_process("status", dsn=f"{dsn}&{wrong}"), exits=3)
+    assert "mend it in PGQUEUE_DSN" in said
+    worker = run_process("worker", "tests.worker_tasks:tasks", dsn=f"{dsn}&{wrong}")
+    assert worker.returncode == 3
+    assert "mend it in PGQUEUE_DSN" in worker.stderr
+
+
 def test_what_a_role_may_not_do_is_said(pgqueue: Command) -> None:
     role = sql.Identifier(f"viewer_of_{os.getpid()}")
     with psycopg.connect(pgqueue.dsn, autocommit=True) as connection:
