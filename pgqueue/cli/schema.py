@@ -101,6 +101,10 @@ def adopt(actor: str, as_json: bool) -> None:
 
     Workers refuse a database that was copied or restored from another one, because its jobs may
     still run there. Run this when they do not.
+
+    A copy of the data directory (a base backup, a disk snapshot) cannot be told from its original,
+    as a standby must not be: where one is made for staging, DELETE FROM pgqueue.home in it before
+    a worker starts there; then it has to be adopted as well.
     """
     perform(verbs.adopt(actor=actor))
     if as_json:

@@ -229,7 +229,9 @@ CREATE TABLE pgqueue.audit (
 CREATE INDEX audit_job ON pgqueue.audit (job_id) WHERE job_id IS NOT NULL;
 
 -- Which database these jobs belong to: a restored or copied database is another one, and its
--- workers refuse to run until a person adopts it.
+-- workers refuse to run until a person adopts it. A physical copy (base backup, disk snapshot) has
+-- the same identity, because a failover must have it: DELETE FROM pgqueue.home where one is made for
+-- another purpose.
 CREATE TABLE pgqueue.home (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     system_identifier bigint NOT NULL,
