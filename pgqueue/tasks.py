@@ -59,6 +59,9 @@ class Task(Generic[P, R]):
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """Return a job that will call this task with these arguments.
 
+        Enums and dataclasses among them are those that the function's annotations name, however
+        deep; a subclass has to be named beside its base (``Shape | Circle``).
+
         Raises :class:`TypeError` if they do not fit the function, :class:`InvalidPayload` if one of
         them cannot be stored exactly.
         """

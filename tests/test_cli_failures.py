@@ -157,18 +157,26 @@ def test_a_wrong_password_is_said_and_not_shown(guarded: str) -> None:
 
 
 @pytest.mark.parametrize("more", [(), ("--processes", "2")], ids=["alone", "in processes"])
-def test_a_worker_gives_the_same_advice(guarded: str, more: tuple[str, ...]) -> None:
+def test_a_worker_gives_the_same_advice_and_says_nothing_else(
+    guarded: str, more: tuple[str, ...]
+) -> None:
     place = f"/postgres?host={guarded}&port=5432"
     worker = ("worker", "tests.worker_tasks:tasks", *more)
-    wrong = run_process(*worker, dsn=f"postgresql://ann:{SECRET}@{place}")
-    assert wrong.returncode == 3
-    assert 'password authentication failed for user "ann"; check the user and' in wrong.stderr
-    missing = run_process(*worker, dsn=f"postgresql://ann:{SECRET}-right@{place}&dbname=nowhere")
-    assert missing.returncode == 3
-    assert 'database "nowhere" does not exist; create it with createdb' in missing.stderr
-    for said in (wrong.stderr, missing.stderr):
-        assert "Traceback" not in said
-        assert SECRET not in said
+    for dsn, advice in (
+        (
+            f"postgresql://ann:{SECRET}@{place}",
+            'failed for user "ann"; check the user and password',
+        ),
+        (
+            f"postgresql://ann:{SECRET}-right@{place}&dbname=nowhere",
+            'database "nowhere" does not exist; create it with createdb',
+        ),
+    ):
+        refused = run_process(*worker, dsn=dsn)
+        assert refused.returncode == 3
+        assert advice in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+        assert SECRET not in refused.stderr
 
 
 @pytest.mark.parametrize("wrong", ["connect_timeout=abc", "sslmode=abc", "port=99999", "TimeZone"])
