@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any, Literal, Unpack
 
 from pgqueue.options import JobOptions, NewJob, check
-from pgqueue.storage.drivers import is_two_phase, run, run_async
-from pgqueue.storage.enqueueing import Enqueued
+from pgqueue.storage.drivers import driver_of, driver_of_async, is_two_phase, run, run_async
+from pgqueue.storage.enqueueing import Enqueued, remember
 from pgqueue.storage.enqueueing import enqueue as insert
 from pgqueue.storage.operation import Operation
 from pgqueue.storage.schema import schema_expected
@@ -41,8 +41,7 @@ def enqueue(
     """
     jobs = [check(job).options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    with schema_expected():
-        return run(connection, operation, bind_arguments)[0]
+    return _insert(connection, operation, bind_arguments)[0]
 
 
 def enqueue_many(
@@ -60,8 +59,7 @@ def enqueue_many(
     the ``results`` of the :class:`IdempotencyConflict`.
     """
     operation = _insertion(connection, list(jobs), notify, on_conflict)
-    with schema_expected():
-        return run(connection, operation, bind_arguments)
+    return _insert(connection, operation, bind_arguments)
 
 
 async def enqueue_async(
@@ -77,8 +75,7 @@ async def enqueue_async(
     ``AsyncSession``."""
     jobs = [check(job).options(**options) if options else job]
     operation = _insertion(connection, jobs, notify, on_conflict)
-    with schema_expected():
-        return (await run_async(connection, operation, bind_arguments))[0]
+    return (await _insert_async(connection, operation, bind_arguments))[0]
 
 
 async def enqueue_many_async(
@@ -91,8 +88,25 @@ async def enqueue_many_async(
 ) -> list[Enqueued]:
     """:func:`enqueue_many` on an asynchronous connection or session."""
     operation = _insertion(connection, list(jobs), notify, on_conflict)
+    return await _insert_async(connection, operation, bind_arguments)
+
+
+def _insert(
+    connection: Any, operation: Operation[list[Enqueued]], bind_arguments: Any
+) -> list[Enqueued]:
     with schema_expected():
-        return await run_async(connection, operation, bind_arguments)
+        enqueued = run(connection, operation, bind_arguments)
+    remember(enqueued, driver_of(connection, bind_arguments))
+    return enqueued
+
+
+async def _insert_async(
+    connection: Any, operation: Operation[list[Enqueued]], bind_arguments: Any
+) -> list[Enqueued]:
+    with schema_expected():
+        enqueued = await run_async(connection, operation, bind_arguments)
+    remember(enqueued, await driver_of_async(connection, bind_arguments))
+    return enqueued
 
 
 def _insertion(

@@ -4,11 +4,13 @@ import json
 import logging
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
+from datetime import datetime
 from enum import Enum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pgqueue.errors import PgqueueError
-from pgqueue.job import Job
+from pgqueue.job import CALLBACK_OF, Job
 from pgqueue.signals import Cancel
 
 _current: ContextVar["Context | None"] = ContextVar("pgqueue_job", default=None)
@@ -103,6 +105,22 @@ class Context:
     def metadata(self) -> dict[str, Any]:
         """What was said as ``metadata=`` at the enqueue."""
         return json.loads(self.job.metadata) if self.job.metadata else {}
+
+    @property
+    def batch_id(self) -> int | None:
+        """The batch that the job is a part of, or whose end it is a callback of."""
+        if self.job.batch_id is not None or self.job.metadata is None:
+            return self.job.batch_id
+        return self.metadata.get(CALLBACK_OF)
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """Which tick of a schedule this job is for, by the clocks of the schedule's zone, however
+        late it runs. Of one that was run by hand: when that was. None: no schedule made it."""
+        moment = self.job.scheduled_for
+        if moment is None:
+            return None
+        return moment.astimezone(ZoneInfo(self.metadata.get("schedule", {}).get("tz", "UTC")))
 
     @property
     def session(self) -> Any:

@@ -1,6 +1,6 @@
 """Every error pgqueue raises. Each holds its data, and says what, which, and what to do."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -126,6 +126,16 @@ class LeaseLost(PgqueueError):
         )
 
 
+class BatchNotFound(PgqueueError):
+    """No batch has this id."""
+
+    def __init__(self, batch_id: int) -> None:
+        self.batch_id = batch_id
+        super().__init__(
+            f"no batch {batch_id}: it never existed, was rolled back, or was over for 30 days"
+        )
+
+
 class JobNotFound(PgqueueError):
     """No job has this id."""
 
@@ -134,3 +144,111 @@ class JobNotFound(PgqueueError):
         super().__init__(
             f"no job {job_id}: it never existed, was rolled back, or its history is over"
         )
+
+
+class ScheduleNotFound(PgqueueError):
+    """No schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no schedule {name!r}; pgqueue schedules list names those that there are")
+
+
+class DuplicateSchedule(PgqueueError):
+    """Two declared schedules have one name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"there is a schedule {name!r} already; a task's second schedule needs a name: name=..."
+        )
+
+
+class JobDead(PgqueueError):
+    """The job that was waited for is dead. A person may redrive it later: then wait again."""
+
+    def __init__(
+        self,
+        job_id: int,
+        *,
+        task: str,
+        reason: str | None,
+        error_type: str | None,
+        message: str | None,
+        attempts: int,
+    ) -> None:
+        self.job_id = job_id
+        self.task = task
+        self.reason = reason
+        self.error_type = error_type
+        self.message = message
+        self.attempts = attempts
+        """How many attempts it was charged with."""
+        what = ": ".join(part for part in (error_type, message) if part) or "no error is known"
+        super().__init__(
+            f"job {job_id} ({task}) is dead ({reason}), attempts: {attempts}: {what}; "
+            f"see: pgqueue jobs show {job_id}"
+        )
+
+
+class JobCancelled(PgqueueError):
+    """The job that was waited for was cancelled."""
+
+    def __init__(self, job_id: int, *, task: str, reason: str | None) -> None:
+        self.job_id = job_id
+        self.task = task
+        self.reason = reason
+        super().__init__(f"job {job_id} ({task}) was cancelled" + (f": {reason}" if reason else ""))
+
+
+class JobGone(PgqueueError):
+    """The job that was waited for is in no table."""
+
+    def __init__(self, job_id: int, *, state: str | None) -> None:
+        self.job_id = job_id
+        self.state = state
+        """In which state it was last seen; ``None``: never."""
+        super().__init__(
+            f"job {job_id} was never seen: the transaction that enqueued it is not committed or "
+            "was rolled back, or its history is over; commit before you wait"
+            if state is None
+            else f"job {job_id} was {state}, and has left no trace: its keep is 0; "
+            "keep jobs whose results are wanted"
+        )
+
+
+class WaitTimeout(PgqueueError, TimeoutError):
+    """Jobs were not over in time. They go on; only the wait has ended."""
+
+    def __init__(self, states: Mapping[int, str | None], finished: Sequence[Any] = ()) -> None:
+        self.states = dict(states)
+        """Each job that is not over, and its state when it was last seen; ``None``: no answer."""
+        self.finished = list(finished)
+        """What :meth:`Waiter.wait_many` has of the others."""
+        shown = [
+            f"{job_id} ({state or 'the database did not answer'})"
+            for job_id, state in sorted(self.states.items())[:5]
+        ]
+        more = ", ..." if len(states) > len(shown) else ""
+        super().__init__(
+            f"{len(states)} job(s) not over in time: {', '.join(shown)}{more}; "
+            "they go on: wait again, or longer"
+        )
+
+
+class WaitInsideTransaction(PgqueueError):
+    """A job was waited for inside the transaction that enqueued it."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"job {job_id} was enqueued in a transaction that is still open, so nobody can run it "
+            "yet; commit first, then wait"
+        )
+
+
+class WaitFailed(PgqueueError):
+    """Nothing can be waited for, and trying again would not help."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"cannot wait for jobs: {problem}")

@@ -96,3 +96,7 @@ class Job(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.task}[{self.id}]"
+
+
+CALLBACK_OF = "pgqueue.batch_id"
+"""In the metadata of a batch's callback: the id of the batch. The job is not a part of it."""

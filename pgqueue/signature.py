@@ -57,6 +57,8 @@ class Signature:
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raise :class:`UndecodablePayload`, with both sides, if stored *arguments* no longer
         fit."""
+        if arguments.keys() == self._known:
+            return
         missing = self._required - arguments.keys()
         surplus = frozenset() if self.takes_any else arguments.keys() - self._known
         if missing or surplus:

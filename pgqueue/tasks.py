@@ -3,14 +3,22 @@
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from pgqueue.backoff import Backoff, Exponential
 from pgqueue.codec import LIMIT, Codec
 from pgqueue.context import Context, current_job
-from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
+from pgqueue.errors import (
+    DuplicateSchedule,
+    DuplicateTask,
+    InvalidOption,
+    UndecodablePayload,
+    UnknownTask,
+)
 from pgqueue.options import UNSET, Keep, NewJob, Seconds, Unset, check, check_text
 from pgqueue.policy import Policy, Verdict
+from pgqueue.schedule import NewSchedule
 from pgqueue.signature import Signature
 
 P = ParamSpec("P")
@@ -111,7 +119,8 @@ class Tasks:
     the jobs live in (``sessionmaker(engine)``, ``pool.connection``): transactional tasks do their
     work and finish their job in it. *lifespan* is an async context manager around the life of a
     worker process; what it yields is ``ctx.state``. *payload_limit*: bytes of JSON that the
-    arguments of a job, or its result, may have; 1 MiB."""
+    arguments of a job, or its result, may have; 1 MiB. *timezone*: that of schedules which name
+    none; ``"UTC"``."""
 
     def __init__(
         self,
@@ -119,7 +128,11 @@ class Tasks:
         transaction: TransactionFactory | None = None,
         lifespan: Lifespan | None = None,
         payload_limit: int = LIMIT,
+        timezone: str = "UTC",
     ) -> None:
+        self.timezone = timezone
+        self.schedules: dict[str, NewSchedule] = {}
+        """The declared schedules, by name."""
         self.transaction = transaction
         self.lifespan = lifespan
         self.payload_limit = payload_limit
@@ -191,6 +204,65 @@ class Tasks:
             return task
 
         return cast(TaskDecorator, register)
+
+    def cron(
+        self,
+        cron: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        tz: str | None = None,
+        every: Seconds | None = None,
+        seconds: Literal["first"] | None = None,
+        misfire: str = "one",
+        misfire_max: int = 100,
+        grace: Seconds = 60,
+        overlap: str | None = None,
+        jitter: Seconds = 0,
+        start_at: datetime | None = None,
+        end_at: datetime | None = None,
+        max_runs: int | None = None,
+        **options: Any,
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Call a task again and again: ``@tasks.cron("0 9 * * *", tz="Asia/Tokyo")`` above
+        ``@tasks.task(...)``, or ``tasks.cron(...)(task)``.
+
+        A worker writes it down when it starts. *name* is the task's by default; *args* are the
+        task's arguments, the same at each tick (``ctx.scheduled_for`` is which one it is). The rest
+        are the fields of :class:`NewSchedule`, and *options* of its jobs.
+
+        Raises :class:`InvalidOption` here and now for what can never be due.
+        """
+
+        def declare(task: Task[P, R]) -> Task[P, R]:
+            if not isinstance(task, Task):
+                raise InvalidOption(
+                    "cron", f"{task!r} is no task; @tasks.cron(...) goes above @tasks.task(...)"
+                )
+            call: Callable[..., NewJob] = task.job
+            schedule = NewSchedule(
+                name=task.name if name is None else name,
+                job=call(**(args or {})).options(**options),
+                cron=cron,
+                every=every,
+                seconds=seconds,
+                tz=self.timezone if tz is None else tz,
+                misfire=misfire,
+                misfire_max=misfire_max,
+                grace=grace,
+                overlap=overlap,
+                jitter=jitter,
+                start_at=start_at,
+                end_at=end_at,
+                max_runs=max_runs,
+            )
+            if schedule.name in self.schedules:
+                raise DuplicateSchedule(schedule.name)
+            self.schedules[schedule.name] = schedule
+            return task
+
+        return declare
 
     def middleware(self, function: Middleware) -> Middleware:
         """Wrap every job: ``async def around(ctx, call_next): return await call_next()``."""

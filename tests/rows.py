@@ -10,7 +10,7 @@ from psycopg.rows import namedtuple_row
 
 from pgqueue.job import Job
 from pgqueue.options import NewJob
-from pgqueue.storage import enqueueing, jobs
+from pgqueue.storage import claiming, enqueueing, jobs
 from pgqueue.storage.drivers import run
 
 Connection = psycopg.Connection[Any]
@@ -35,7 +35,8 @@ def claim(
     tasks: Sequence[str] = ("work", "greet"),
 ) -> list[Job]:
     limits = dict.fromkeys(queues, limit)
-    return run(connection, jobs.claim(worker_id=worker_id, limits=limits, tasks=tasks, lease=LEASE))
+    operation = claiming.claim(worker_id=worker_id, limits=limits, tasks=tasks, lease=LEASE)
+    return run(connection, operation).jobs
 
 
 def claim_one(connection: Connection, **how: Any) -> Job:
@@ -46,7 +47,7 @@ def claim_one(connection: Connection, **how: Any) -> Job:
 def claim_suspects(connection: Connection, *, few: int = 10, worker_id: str = WORKER) -> list[Job]:
     return run(
         connection,
-        jobs.claim_suspects(
+        claiming.claim_suspects(
             worker_id=worker_id, queues=["default"], tasks=["work"], lease=LEASE, few=few
         ),
     )

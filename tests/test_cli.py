@@ -77,7 +77,7 @@ def test_sync_writes_down_what_the_code_says(
         "@tasks.task('send', queue='email', max_attempts=9)\ndef send(): ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert pgqueue.json("sync", "synced_app:tasks") == {"tasks": ["send"]}
+    assert pgqueue.json("sync", "synced_app:tasks") == {"tasks": ["send"], "schedules": []}
     pgqueue("enqueue", "send")
     assert pgqueue.sql("SELECT queue, max_attempts FROM pgqueue.jobs") == [("email", 9)]
 

@@ -25,7 +25,7 @@ from pgqueue.outcome import (
     Snoozed,
     Succeeded,
 )
-from pgqueue.storage import inspection, jobs, upkeep, verbs
+from pgqueue.storage import claiming, inspection, jobs, upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
 from tests.rows import (
@@ -133,10 +133,9 @@ def test_a_claim_takes_no_more_than_each_queue_has_free(connection: Connection) 
     for queue in ("mail", "reports", "other"):
         for _ in range(5):
             add(connection, queue=queue)
-    claimed = run(
-        connection,
-        jobs.claim(worker_id=WORKER, limits={"mail": 2, "reports": 4}, tasks=["work"], lease=LEASE),
-    )
+    limits = {"mail": 2, "reports": 4}
+    claim = claiming.claim(worker_id=WORKER, limits=limits, tasks=["work"], lease=LEASE)
+    claimed = run(connection, claim).jobs
     assert Counter(job.queue for job in claimed) == {"mail": 2, "reports": 4}
 
 
@@ -619,7 +618,7 @@ def test_one_poison_job_condemns_none_of_its_neighbours(connection: Connection) 
 
 def test_suspects_are_looked_for_where_they_could_run(connection: Connection) -> None:
     def found(queue: str = "default", task: str = "work") -> bool:
-        return run(connection, jobs.find_suspects(queues=[queue], tasks=[task]))
+        return run(connection, claiming.find_suspects(queues=[queue], tasks=[task]))
 
     add(connection)
     assert not found()

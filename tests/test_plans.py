@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgqueue import statements
+from pgqueue.migrate.revisions import location
 from pgqueue.storage.connect import SESSION
 from tests.postgres import Databases
 
@@ -18,7 +19,7 @@ Connection = psycopg.Connection[Any]
 FILL = """
 INSERT INTO pgqueue.jobs (
     run_at, created_at, lease_until, expires_at, died_at, attempt, crashes, max_attempts,
-    max_crashes, priority, state, queue, task, worker_id, keep, args, reason
+    max_crashes, priority, state, queue, task, worker_id, keep, args, reason, batch_id
 )
 SELECT
     now() + n * interval '1 ms' * CASE state WHEN 'scheduled' THEN 1 ELSE -1 END,
@@ -29,7 +30,8 @@ SELECT
     n %% 3, CASE WHEN state = 'available' AND n %% 500 = 0 THEN 1 ELSE 0 END, 5, 3,
     n %% 4 * 50, state, 'queue ' || n %% 5, 'task ' || n %% 7,
     CASE state WHEN 'running' THEN md5((n %% 4)::text)::uuid END,
-    '7 days', '{"n": 1}', CASE state WHEN 'dead' THEN 'timeout' END
+    '7 days', '{"n": 1}', CASE state WHEN 'dead' THEN 'timeout' END,
+    CASE WHEN n %% 10 = 0 THEN n / 100 END
 FROM (
     SELECT n, CASE WHEN n <= %(available)s THEN 'available' WHEN n %% 10 < 4 THEN 'scheduled'
         WHEN n %% 10 < 7 THEN 'running' ELSE 'dead' END AS state
@@ -49,6 +51,11 @@ INSERT INTO pgqueue.attempts (
 )
 SELECT n, 1, now(), current_date + (n % 10)::int, md5((n % 4)::text)::uuid, 'failed', 'q', 't'
 FROM generate_series(1, 20000) AS n;
+INSERT INTO pgqueue.batches (created_at, completed_at, total)
+SELECT now(), CASE WHEN n % 20 > 0 THEN now() - n * interval '1 h' END, 10
+FROM generate_series(1, 5000) AS n;
+INSERT INTO pgqueue.batch_outcomes (batch_id, succeeded)
+SELECT n % 100, 1 FROM generate_series(1, 20000) AS n;
 INSERT INTO pgqueue.job_keys (scope, key, job_id, fingerprint, expires_at)
 SELECT 'task ' || n % 7, n::text, n, n, CASE WHEN n % 2 = 0 THEN now() + n * interval '1s' END
 FROM generate_series(1, 20000) AS n;
@@ -57,7 +64,16 @@ SELECT 'queue ' || n, CASE n WHEN 3 THEN now() END FROM generate_series(1, 200) 
 INSERT INTO pgqueue.tasks (name, seen_at)
 SELECT 'task ' || n, now() FROM generate_series(1, 200) AS n
 """
-TABLES = ("jobs", "finished_jobs", "attempts", "job_keys", "queues", "tasks")
+TABLES = (
+    "jobs",
+    "finished_jobs",
+    "attempts",
+    "batches",
+    "batch_outcomes",
+    "job_keys",
+    "queues",
+    "tasks",
+)
 
 
 def fill(connection: Connection, *, jobs: int = 25_000, available: int = 20_000) -> None:
@@ -139,6 +155,7 @@ class Node(NamedTuple):
     table: str | None
     by: str | None
     condition: str
+    filter: str
 
 
 def nodes_of(plan: dict[str, Any]) -> Iterator[Node]:
@@ -147,6 +164,7 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[Node]:
         plan.get("Relation Name"),
         plan.get("Index Name"),
         plan.get("Index Cond", ""),
+        plan.get("One-Time Filter", ""),
     )
     for below in plan.get("Plans", ()):
         yield from nodes_of(below)
@@ -190,6 +208,8 @@ def scanned(nodes: list[Node], table: str) -> set[str | None]:
 KEY = {"jobs_pkey"}
 INDEXES_OF_JOBS = {
     "claim_jobs": {"jobs_available", *KEY},
+    "claim_beyond": {"jobs_available", *KEY},
+    "find_behind": KEY,
     "claim_suspects": {"jobs_suspect", *KEY},
     "find_suspects": {"jobs_suspect"},
     "finish_succeeded": KEY,
@@ -207,6 +227,10 @@ INDEXES_OF_JOBS = {
     "release_strays": {"jobs_lease", *KEY},
     "stage_jobs": {"jobs_scheduled", *KEY},
     "expire_jobs": {"jobs_expiring", *KEY},
+    "list_batch_jobs": {"jobs_batch", *KEY},
+    "prune_batches": {"jobs_batch"},
+    "replace_start": {"jobs_batch"},
+    "read_status": KEY,
 }
 
 
@@ -217,6 +241,9 @@ COLUMN_OF = {
     "jobs_lease": "lease_until",
     "jobs_scheduled": "run_at",
     "jobs_expiring": "expires_at",
+    "jobs_batch": "batch_id",
+    "batches_completed": "completed_at",
+    "batch_outcomes_batch": "batch_id",
 }
 
 
@@ -237,6 +264,86 @@ def test_a_claim_walks_the_head_of_the_queue_and_sorts_nothing(tables: Connectio
     assert scanned(nodes, "queues") == {"queues_pkey"}
 
 
+@pytest.mark.parametrize(
+    ("name", "of_batches", "of_outcomes"),
+    [
+        ("find_batches", {"batches_pkey"}, {"batch_outcomes_batch"}),
+        ("list_batches", {"batches_pkey", "batches_open"}, {"batch_outcomes_batch"}),
+        ("prune_batches", {"batches_completed", "batches_pkey"}, set()),
+    ],
+)
+def test_batches_are_reached_by_the_index_that_is_meant(
+    tables: Connection, name: str, of_batches: set[str], of_outcomes: set[str]
+) -> None:
+    nodes = plan_of(tables, name)
+    assert scanned(nodes, "batches") == of_batches
+    assert scanned(nodes, "batch_outcomes") == of_outcomes
+    assert [node for node in nodes if node.kind == "Seq Scan"] == []
+    for node in nodes:
+        if node.by in ("batches_completed", "batch_outcomes_batch"):
+            assert COLUMN_OF[node.by] in node.condition
+
+
+def statements_of(part: str, begin: str, end: str) -> Iterator[str]:
+    """Statements inside the functions of a part of the schema, their parameters numbered."""
+    text = (location() / "versions/pgqueue_0001" / f"{part}.sql").read_text(encoding="utf-8")
+    for found in re.findall(rf"{begin}.*?(?={end})", text, re.DOTALL):
+        numbers: dict[str, str] = {}
+        sql = re.sub(r" INTO \w+(?= FROM)", "", found)
+        yield re.sub(
+            r"\b(?:close|cancel|retry)_batch(?:es)?\.(\w+)",
+            lambda match, numbers=numbers: (
+                numbers.setdefault(match[1], f"${len(numbers) + 1}") + "::bigint"
+            ),
+            sql,
+        )
+
+
+def test_a_closer_probes_for_the_next_batch_and_reads_its_outcomes_alone(
+    tables: Connection,
+) -> None:
+    (probe,) = statements_of("batches", "SELECT outcome.batch_id INTO", ";")
+    forget, fold = statements_of("batches", "DELETE FROM pgqueue.batch_outcomes", r";|\n    \)")
+    for sql in (probe, forget, fold):
+        nodes = list(nodes_of(explain(tables, sql)))
+        assert scanned(nodes, "batch_outcomes") == {"batch_outcomes_batch"}
+        assert [node for node in nodes if node.kind in ("Seq Scan", "Sort")] == []
+        for node in nodes:
+            if node.by == "batch_outcomes_batch":
+                assert "batch_id" in node.condition
+
+
+def test_the_verbs_of_a_batch_walk_its_own_jobs_in_order(tables: Connection) -> None:
+    chosen = list(statements_of("batch_verbs", "SELECT job.id FROM", r"\n    \)"))
+    assert len(chosen) == 2
+    for sql in chosen:
+        nodes = list(nodes_of(explain(tables, sql)))
+        assert scanned(nodes, "jobs") == {"jobs_batch"}
+        assert [node for node in nodes if node.kind in ("Seq Scan", "Sort")] == []
+
+
+@pytest.mark.parametrize("sought", ["$1::bigint", "1000007"], ids=["generic", "custom"])
+def test_a_job_is_found_by_id_in_sixty_partitions_by_their_indexes(dsn: str, sought: str) -> None:
+    """In anybody's session: none of our settings are there."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pgqueue.make_partition('finished_jobs', current_date + n)"
+            " FROM generate_series(0, 59) AS n"
+        )
+        history = HISTORY.partition(";")[0].replace("n % 10", "n % 60")
+        connection.execute(history.replace("20000", "60000"))
+        connection.execute(FILL, {"jobs": 25_000, "available": 20_000})
+        analyze(connection)
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        look = "SELECT * FROM pgqueue.all_jobs WHERE id = "
+        nodes = list(nodes_of(explain(connection, look + sought)))
+    leaves = [node for node in nodes if re.search(r"_\d{8}$", node.table or "")]
+    assert len(leaves) == 60
+    assert {node.kind for node in leaves} == {"Index Scan"}
+    assert all(re.fullmatch(r"\(id = .*\)", node.condition) for node in leaves)
+    assert scanned(nodes, "jobs") == {"jobs_pkey"}
+
+
 def test_a_stager_reads_what_is_due_in_the_order_of_its_index(tables: Connection) -> None:
     assert [node for node in plan_of(tables, "stage_jobs") if node.kind == "Sort"] == []
 
@@ -251,9 +358,88 @@ def test_history_is_reached_by_id(tables: Connection, name: str) -> None:
             assert re.search(r"_(id|job_id_attempt)_idx$", index)
 
 
+def test_what_is_awaited_is_looked_for_in_history_only_if_it_is_not_alive(
+    tables: Connection,
+) -> None:
+    nodes = plan_of(tables, "read_status")
+    assert scanned(nodes, "progress") == {"progress_pkey"}
+    for index in scanned(nodes, "finished_jobs"):
+        assert index
+        assert index.endswith("_id_idx")
+    leaves = [node for node in nodes if scanned([node], "finished_jobs")]
+    filters = [node.filter for node in nodes if node.filter]
+    assert filters == ["(live.id IS NULL)"] * len(leaves), "a one-time filter above each partition"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"wanted": "$1::text", "tasks": "$2::text[]", "n": "$3::integer"},
+        {"wanted": "'queue 1'", "tasks": "NULL::text[]", "n": "1"},
+        {"wanted": "'queue 1'", "tasks": "ARRAY['task 1']", "n": "1000"},
+        {"wanted": "'no such queue'", "tasks": "NULL::text[]", "n": "1"},
+    ],
+    ids=["generic", "one", "many of a task", "of no queue"],
+)
+def test_a_fetch_by_hand_walks_the_head_of_the_queue(
+    tables: Connection, given: dict[str, str]
+) -> None:
+    """In anybody's session: there are no settings but the function's own."""
+    with psycopg.connect(tables.info.dsn, autocommit=True) as application:
+        settings = application.execute(
+            "SELECT split_part(setting, '=', 1), split_part(setting, '=', 2)"
+            " FROM pg_proc, unnest(proconfig) AS setting"
+            " WHERE pg_proc.oid = 'pgqueue.fetch'::regproc"
+        ).fetchall()
+        for setting in settings:
+            application.execute("SELECT set_config(%s, %s, false)", setting)
+        for index, probe in zip(
+            ("jobs_suspect", "jobs_available"), fetch_probes(application, given), strict=True
+        ):
+            nodes = list(nodes_of(explain(application, probe)))
+            assert scanned(nodes, "jobs") == {index}
+            assert [node for node in nodes if "Sort" in node.kind] == []
+
+
+def fetch_probes(connection: Connection, given: dict[str, str]) -> list[str]:
+    """The two statements with which pgqueue.fetch chooses, with its variables as given."""
+    row = connection.execute(
+        "SELECT prosrc FROM pg_proc WHERE oid = 'pgqueue.fetch'::regproc"
+    ).fetchone()
+    assert row
+    probes = re.findall(r"ARRAY\((\s*SELECT id.*?SKIP LOCKED)\s*\)", row[0], re.DOTALL)
+    return [
+        re.sub(r"\b(wanted|tasks|n)\b", lambda variable: given[variable[0]], probe)
+        for probe in probes
+    ]
+
+
 def test_keys_are_pruned_by_their_expiry(tables: Connection) -> None:
     nodes = plan_of(tables, "prune_keys")
     assert scanned(nodes, "job_keys") == {"job_keys_expiring", "job_keys_pkey"}
+
+
+def test_due_schedules_and_old_ticks_are_found_by_their_indexes(tables: Connection) -> None:
+    nodes = plan_of(tables, "find_schedules")
+    assert scanned(nodes, "schedules") == {"schedules_due"}
+    assert [node for node in nodes if node.kind == "Sort"] == []
+    assert all("next_run_at" in node.condition for node in nodes if node.by == "schedules_due")
+    assert scanned(plan_of(tables, "run_queued"), "schedules") == {"schedules_queued"}
+    nodes = plan_of(tables, "prune_ticks")
+    assert scanned(nodes, "ticks") == {"ticks_made_at", "ticks_pkey"}
+    assert scanned(nodes, "schedule_gaps") == {"schedule_gaps_made_at", "schedule_gaps_pkey"}
+
+
+def test_whether_a_schedule_has_a_job_is_asked_without_its_dead_ones(tables: Connection) -> None:
+    """A schedule whose jobs always die leaves thousands, and is asked at each tick."""
+    nodes = list(nodes_of(explain(tables, (
+        "SELECT FROM pgqueue.jobs AS job WHERE job.schedule_id = $1::bigint"
+        " AND job.state <> 'dead'"
+    ))))  # fmt: skip
+    assert scanned(nodes, "jobs") == {"jobs_schedule"}
+    body = tables.execute("SELECT pg_get_functiondef('pgqueue.is_under_way'::regproc)").fetchone()
+    assert body
+    assert "job.state <> 'dead'" in body[0]
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])

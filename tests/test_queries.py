@@ -9,7 +9,7 @@ import pytest
 
 import pgqueue
 from pgqueue import NewJob
-from pgqueue.storage import jobs, upkeep
+from pgqueue.storage import claiming, upkeep
 from pgqueue.storage.drivers import run
 
 QUERIES = sorted((Path(__file__).parents[1] / "sql").glob("*.sql"))
@@ -22,13 +22,19 @@ def busy(connection: psycopg.Connection) -> psycopg.Connection:
     pgqueue.enqueue_many(connection, [NewJob("unserved", delay=d) for d in (None, 60)])
     run(
         connection,
-        jobs.claim(worker_id=me, limits={"default": 1}, tasks=["t"], lease=timedelta(seconds=30)),
+        claiming.claim(
+            worker_id=me, limits={"default": 1}, tasks=["t"], lease=timedelta(seconds=30)
+        ),
     )
     run(
         connection,
         upkeep.record_worker(
             worker_id=me, pid=1, host="h", version="0", queues={"default": 10}, tasks=["t"]
         ),
+    )
+    connection.execute(
+        "INSERT INTO pgqueue.schedules (name, task, cron, next_run_at)"
+        " VALUES ('nightly', 't', '0 2 * * *', now() - interval '1 hour')"
     )
     connection.execute(
         "UPDATE pgqueue.jobs SET state = 'dead', reason = 'non_retryable', died_at = now(),"

@@ -5,13 +5,15 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from psycopg import sql
 
 import pgqueue
 from pgqueue import Keep, NewJob
-from pgqueue.outcome import Succeeded
-from pgqueue.storage import jobs, upkeep
+from pgqueue.outcome import Failure, Outcome, Retried, Succeeded
+from pgqueue.storage import claiming, upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
+from tests.rows import WORKER, claim
 
 FINISH = """
 INSERT INTO pgqueue.finished_jobs (
@@ -34,14 +36,16 @@ def home_of(connection: psycopg.Connection, job_id: int) -> str:
 
 def claim_and_succeed(connection: psycopg.Connection) -> None:
     worker_id = str(uuid.uuid4())
-    claimed = run(
+    claim = run(
         connection,
-        jobs.claim(
+        claiming.claim(
             worker_id=worker_id, limits={"default": 10}, tasks=["work"], lease=timedelta(minutes=1)
         ),
     )
-    outcomes = [Succeeded(job, 0.0, 0.0, None) for job in claimed]
-    assert len(run(connection, finish(outcomes, worker_id=worker_id, moment=0.0))) == len(claimed)
+    outcomes = [Succeeded(job, 0.0, 0.0, None) for job in claim.jobs]
+    assert len(run(connection, finish(outcomes, worker_id=worker_id, moment=0.0))) == len(
+        claim.jobs
+    )
 
 
 def test_the_default_retention_has_its_partitions_two_weeks_ahead(
@@ -125,14 +129,168 @@ def test_partitions_are_made_and_forgotten_beside_an_open_finish_and_an_open_rea
         assert rows == [(1,), (3,), (4,)]
 
 
+def count_in(connection: psycopg.Connection, leaf: str) -> int | None:
+    """The rows of a partition; None if it is gone."""
+    if connection.execute("SELECT to_regclass(%s)", (f"pgqueue.{leaf}",)).fetchone() == (None,):
+        return None
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FROM pgqueue.{}").format(sql.Identifier(leaf))
+    ).fetchone()
+    assert row
+    return int(row[0])
+
+
+@pytest.mark.parametrize("table", ["finished_jobs", "attempts"])
+def test_history_is_emptied_on_its_day_beside_an_open_finish_which_nobody_waits_for(
+    dsn: str, table: str
+) -> None:
+    """The finish holds the parents of both tables until it commits: the leaf is emptied all the
+    same, and taken away afterwards. An open reader of the leaf puts off both, and stops nobody."""
+    leaf = f"{table}_20010101"
+    with (
+        psycopg.connect(dsn) as finishing,
+        psycopg.connect(dsn) as reading,
+        psycopg.connect(dsn, autocommit=True) as upkeeping,
+        psycopg.connect(dsn, autocommit=True) as another,
+    ):
+        for each in (upkeeping, another):
+            each.execute("SET statement_timeout = '5s'")
+        upkeeping.execute("SELECT pgqueue.make_partition(%s, '2001-01-01')", (table,))
+        if table == "attempts":
+            upkeeping.execute(
+                "INSERT INTO pgqueue.attempts (job_id, attempt, ended_at, expires_on, outcome,"
+                " queue, task) VALUES (1, 1, now(), '2001-01-01', 'failed', 'q', 't')"
+            )
+        else:
+            upkeeping.execute(FINISH.replace("pgqueue.expiry(%s)", "%s"), (1, "2001-01-01"))
+        assert count_in(upkeeping, leaf) == 1
+        for _ in range(4):
+            pgqueue.enqueue(upkeeping, NewJob("work"))
+        for outcome in claimed_outcomes(upkeeping, 2):
+            run(finishing, finish([outcome], worker_id=WORKER, moment=0.0))
+
+        reading.execute(sql.SQL("SELECT FROM pgqueue.{}").format(sql.Identifier(leaf)))
+        assert run(upkeeping, upkeep.forget_partitions()) == 0
+        assert count_in(upkeeping, leaf) == 1, "it is being read"
+        reading.rollback()
+
+        assert run(upkeeping, upkeep.forget_partitions()) == 0
+        assert count_in(upkeeping, leaf) == 0, "emptied, though a finish is open"
+        for outcome in claimed_outcomes(another, 2):
+            run(another, finish([outcome], worker_id=WORKER, moment=0.0))
+        finishing.commit()
+
+        assert run(upkeeping, upkeep.forget_partitions()) == 1
+        assert count_in(upkeeping, leaf) is None
+        row = upkeeping.execute("SELECT count(*) FROM pgqueue.finished_jobs").fetchone()
+        assert row == (2,)
+
+
+def claimed_outcomes(connection: psycopg.Connection, limit: int) -> list[Outcome]:
+    """Claim jobs; the first will have succeeded, the others failed: each table gets a row."""
+    first, *others = claim(connection, limit=limit)
+    return [
+        Succeeded(first, 0.0, 0.0, None),
+        *(Retried(job, 0.0, 0.0, Failure("E", "e", None, "e"), 0.0) for job in others),
+    ]
+
+
+def test_what_a_queue_keeps_of_each_outcome_has_its_partitions_ahead(
+    connection: psycopg.Connection,
+) -> None:
+    """Set by the verb, made by the chore: no row of it ever falls into the net."""
+    settings = '{"keep": "3 days", "keep_cancelled": "2 days", "keep_dead": "1 day"}'
+    run(connection, verbs.set_queue("brief", settings, actor="ann"))
+    assert run(connection, upkeep.make_partitions()) > 0
+
+    done, cancelled, dead = (
+        pgqueue.enqueue(connection, NewJob("work", queue="brief")).id for _ in range(3)
+    )
+    (job,) = claim(connection, limit=1, queues=["brief"])
+    assert job.id == done
+    run(connection, finish([Succeeded(job, 0.0, 0.0, None)], worker_id=WORKER, moment=0.0))
+    assert pgqueue.cancel(connection, cancelled) == "cancelled"
+    connection.execute(
+        "UPDATE pgqueue.jobs SET state = 'dead', reason = 'timeout',"
+        " died_at = now() - interval '25 hours' WHERE id = %s",
+        (dead,),
+    )
+    assert run(connection, upkeep.prune(limit=100)) == 1
+
+    kept = connection.execute(
+        "SELECT id, state, expires_on - (now() AT TIME ZONE 'UTC')::date - 1"
+        " FROM pgqueue.finished_jobs ORDER BY id"
+    ).fetchall()
+    assert kept == [(done, "succeeded", 3), (cancelled, "cancelled", 2), (dead, "discarded", 2)]
+    for job_id in (done, cancelled, dead):
+        assert home_of(connection, job_id).startswith("pgqueue.finished_jobs_2")
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [
+        (Keep(succeeded=0), []),
+        (Keep(succeeded=0, cancelled=60), ["cancelled"]),
+        (Keep(cancelled=0), ["succeeded"]),
+        (Keep(succeeded=60, cancelled=60), ["cancelled", "succeeded"]),
+    ],
+)
+def test_zero_leaves_no_row_of_that_outcome(
+    connection: psycopg.Connection, keep: Keep, left: list[str]
+) -> None:
+    """A cancelled job whose own time is not said is kept like a succeeded one."""
+    _, cancelled = pgqueue.enqueue_many(connection, [NewJob("work", keep=keep)] * 2)
+    pgqueue.cancel(connection, cancelled.id)
+    claim_and_succeed(connection)
+    rows = connection.execute("SELECT state FROM pgqueue.finished_jobs ORDER BY state").fetchall()
+    assert [row[0] for row in rows] == left
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ('{"keeep": "3 days"}', "no setting 'keeep'"),
+        ('{"keep": "-1 day"}', "queues_keep"),
+        ('{"max_attempts": 0}', "queues_max_attempts"),
+        ('{"priority": -1}', "queues_priority"),
+        ('{"timeout": "0 s"}', "queues_timeout"),
+        ('{"keep": "soon"}', "invalid input syntax"),
+    ],
+)
+def test_a_setting_that_no_job_could_have_is_refused(
+    connection: psycopg.Connection, settings: str, error: str
+) -> None:
+    with pytest.raises(psycopg.Error, match=error):
+        run(connection, verbs.set_queue("q", settings))
+
+
+def test_a_setting_that_is_not_named_stays_and_null_takes_it_back(
+    connection: psycopg.Connection,
+) -> None:
+    for settings in (
+        '{"priority": 7, "timeout": "none", "keep": "3 days", "max_crashes": 9}',
+        '{"timeout": "1 min", "keep": null, "max_attempts": 2}',
+    ):
+        run(connection, verbs.set_queue("q", settings, actor="ann", reason="busy"))
+    row = connection.execute(
+        "SELECT priority, timeout_ms, keep, max_crashes, max_attempts FROM pgqueue.queues"
+    ).fetchone()
+    assert row == (7, 60_000, None, 9, 2)
+    audit = connection.execute(
+        "SELECT verb, actor, queue, reason, detail -> 'priority' FROM pgqueue.audit"
+        " WHERE verb = 'set' ORDER BY id"
+    ).fetchall()
+    assert audit == [("set", "ann", "q", "busy", 7), ("set", "ann", "q", "busy", None)]
+
+
 def test_a_job_that_is_kept_for_no_time_leaves_no_row(connection: psycopg.Connection) -> None:
     me = str(uuid.uuid4())
     kept = pgqueue.enqueue(connection, NewJob("t"))
     pgqueue.enqueue(connection, NewJob("t", keep=0))
-    claim = jobs.claim(
+    claim = claiming.claim(
         worker_id=me, limits={"default": 2}, tasks=["t"], lease=timedelta(seconds=30)
     )
-    done = [Succeeded(job, 0.0, 0.0, None) for job in run(connection, claim)]
+    done = [Succeeded(job, 0.0, 0.0, None) for job in run(connection, claim).jobs]
 
     assert len(run(connection, finish(done, worker_id=me, moment=0.0))) == 2
 

@@ -15,7 +15,7 @@ from pgqueue import Keep, NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import FINAL_STATES, LIVE_STATES, TRANSITIONS, Job, Reason, State
 from pgqueue.options import LONGEST
 from pgqueue.outcome import Cancelled, Crashed, Died, Failure, Released, Retried, Snoozed, Succeeded
-from pgqueue.storage import jobs, upkeep, verbs
+from pgqueue.storage import claiming, jobs, upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
 from tests.rows import LEASE, WORKER, add, claim_one, job_row
@@ -484,7 +484,7 @@ def suspect(connection: Connection, job_id: int) -> None:
     connection.execute("UPDATE pgqueue.jobs SET crashes = 1")
     run(
         connection,
-        jobs.claim_suspects(
+        claiming.claim_suspects(
             worker_id=WORKER, queues=["default"], tasks=["work"], lease=LEASE, few=9
         ),
     )
@@ -493,7 +493,7 @@ def suspect(connection: Connection, job_id: int) -> None:
 def take(connection: Connection, job_id: int) -> None:
     run(
         connection,
-        jobs.claim(worker_id=WORKER, limits={"default": 9}, tasks=["work"], lease=LEASE),
+        claiming.claim(worker_id=WORKER, limits={"default": 9}, tasks=["work"], lease=LEASE),
     )
 
 

@@ -100,6 +100,7 @@ def test_the_statements_that_move_jobs_are_these() -> None:
     moves = {name: (sources(sql), targets(sql)) for name, sql in _texts() if targets(sql)}
     running, available = State.RUNNING, State.AVAILABLE
     assert moves == {
+        "claim_beyond": ({available}, {running}),
         "claim_jobs": ({available}, {running}),
         "claim_suspects": ({available}, {running}),
         "expire_jobs": ({available}, {State.DEAD}),

@@ -28,6 +28,7 @@ from pgqueue.worker.executor import Executor
 from pgqueue.worker.holdings import Hold
 from tests.crew import make
 from tests.postgres import eventually
+from tests.rows import WORKER
 
 NOBODY = "host=127.0.0.1 port=1 dbname=nothing connect_timeout=2"
 """A database that is not there."""
@@ -473,7 +474,7 @@ def test_suspects_that_cannot_be_had_leave_time_for_the_rest() -> None:
         is_fresh=lambda hold: True,
         on_stale=lambda: None,
     )
-    claimer = Claimer(crew)
+    claimer = Claimer(crew, worker_id=WORKER, tasks=Tasks(), lease=timedelta(seconds=30))
     claimer.looked(True)
     claimer._since -= 5.0  # that long the hands took to become empty
     claimer._look_at -= 5.0

@@ -181,6 +181,29 @@ async def effect_for_a_while(ctx: Context, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+@tasks.task("import-items", transactional=True, max_crashes=100)
+async def import_items(ctx: Context, items: list[int], chunk_index: int, total_chunks: int) -> None:
+    """Write the items into the application's table, commit with the job's completion."""
+    note("start")
+    await ctx.connection.execute(
+        "INSERT INTO imported SELECT item, %s FROM unnest(%s::int[]) AS item", (ctx.id, items)
+    )
+    await asyncio.sleep(0.1)
+
+
+@tasks.task("told")
+async def told(what: str) -> None:
+    note(f"told-{what}-{current_job().batch_id}")
+
+
+@tasks.task("fail-at-first", max_attempts=1)
+async def fail_at_first(gate: str) -> None:
+    """Fail until the gate is open."""
+    note("start")
+    if not _is_open(gate):
+        raise ValueError("the gate is closed")
+
+
 @tasks.task("clock")
 def clock(ctx: Context) -> None:
     """Note the database's time of the start."""

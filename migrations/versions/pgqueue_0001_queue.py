@@ -12,7 +12,19 @@ down_revision = None
 branch_labels = ("pgqueue",)
 depends_on = None
 
-PARTS = ("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs")
+PARTS = (
+    "tables",
+    "bell",
+    "enqueue",
+    "batches",
+    "progress",
+    "partitions",
+    "verbs",
+    "batch_verbs",
+    "schedules",
+    "schedule_verbs",
+    "fetch",
+)
 
 
 def upgrade() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from pgqueue.cli.human import ago, duration, exactly, local
+from pgqueue.cli.human import ago, duration, exactly, kept, local
 from pgqueue.cli.output import (
     Column,
     embedded,
     plain,
+    print_fact,
     print_heading,
     print_table,
     visible,
@@ -50,7 +51,7 @@ def print_details(job: JobDetails) -> None:
     reason = f" ({job.reason})" if job.reason else ""
     print_heading(f"job {job.id}  {visible(job.task)}  {job.state}{reason}", apart=False)
     for name, text in _facts(job):
-        _print_fact(name, text)
+        print_fact(name, text)
     if job.attempts:
         print_heading("attempts that did not succeed")
         print_table(_ATTEMPTS, [_attempt_row(attempt, job.now) for attempt in job.attempts])
@@ -85,9 +86,11 @@ def _facts(job: JobDetails) -> Iterator[tuple[str, str]]:
         yield "worker", f"{place} ({job.worker_id})"
     if job.timeout is not None:
         yield "timeout", exactly(job.timeout)
-    if job.keep is not None:
-        yield "keep", exactly(job.keep)
+    keep = kept(job.keep, job.keep_cancelled, job.keep_dead)
+    if keep:
+        yield "keep", keep
     for name, text in (
+        ("batch", None if job.batch_id is None else str(job.batch_id)),
         ("key", job.key),
         ("actor", job.actor),
         ("on dead", job.on_dead_task),
@@ -106,13 +109,6 @@ def _run(job: JobDetails) -> str:
     else:
         text = f"{job.failures + 1} of {job.max_attempts}"
     return f"{text}, {job.crashes} crashes" if job.crashes else text
-
-
-def _print_fact(name: str, text: str) -> None:
-    first, *rest = visible_lines(text) or [""]
-    click.echo(f"  {name:<13}{first}")
-    for line in rest:
-        click.echo(f"  {'':<13}{line}")
 
 
 def _attempt_row(attempt: AttemptRecord, now: datetime) -> list[str]:

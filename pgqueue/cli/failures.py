@@ -15,6 +15,7 @@ from pgqueue.errors import (
     InvalidOption,
     InvalidPayload,
     PgqueueError,
+    ScheduleNotFound,
     SchemaMismatch,
 )
 from pgqueue.migrate.errors import MigrationError
@@ -49,6 +50,7 @@ _OF_PGQUEUE: dict[type[PgqueueError], type[click.ClickException]] = {
     EmbeddedPostgresError: Unready,
     ForeignDatabase: Unready,
     MigrationError: Unready,
+    ScheduleNotFound: Refused,
     SchemaMismatch: Unready,
     TasksNotFound: Unready,
 }

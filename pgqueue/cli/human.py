@@ -40,6 +40,16 @@ def exactly(seconds: float) -> str:
     return " ".join(parts) or "0 s"
 
 
+def kept(keep: float | None, cancelled: float | None, dead: float | None) -> str:
+    """How long history is kept, by outcome; what is not set is left out.
+
+    >>> kept(604800, None, None), kept(0, 86400, None), kept(None, None, 7200)
+    ('7 d', '0 s, cancelled 1 d', 'dead 2 h')
+    """
+    named = (("", keep), ("cancelled ", cancelled), ("dead ", dead))
+    return ", ".join(f"{name}{exactly(time)}" for name, time in named if time is not None)
+
+
 def ago(moment: datetime, now: datetime) -> str:
     """How far *moment* is from *now*: ``3 min ago``, ``in 5 min``, ``now``."""
     seconds = (now - moment).total_seconds()

@@ -48,6 +48,7 @@ Examples:
 )
 @click.option("--queue", "-q", type=Name(100), help="Only of this queue.")
 @click.option("--task", type=Name(200), help="Only of this task.")
+@click.option("--batch", "batch_id", type=JOB_ID, metavar="ID", help="Only of this batch.")
 @click.option("--limit", type=click.IntRange(1, 10_000), metavar="N", default=50, show_default=True)
 @click.option("--before", metavar="WHERE", help="Go on where a page ended, or before this job id.")
 @click.option("--ids", is_flag=True, help="Print nothing but ids.")
@@ -56,13 +57,18 @@ def list_(
     state: str | None,
     queue: str | None,
     task: str | None,
+    batch_id: int | None,
     limit: int,
     before: str | None,
     ids: bool,
     as_json: bool,
 ) -> None:
     """List jobs, newest first; of the dead, the latest death first."""
-    page = perform(list_jobs(state=state, queue=queue, task=task, limit=limit, before=before))
+    page = perform(
+        list_jobs(
+            state=state, queue=queue, task=task, batch_id=batch_id, limit=limit, before=before
+        )
+    )
     if as_json:
         print_json({"jobs": page.jobs, "next": page.next})
         return
@@ -71,7 +77,13 @@ def list_(
             click.echo(job.id)
     elif page.jobs:
         print_table(_COLUMNS, [_row(job, page) for job in page.jobs])
-    chosen = {"state": state, "queue": queue, "task": task, "limit": None if limit == 50 else limit}
+    chosen = {
+        "state": state,
+        "queue": queue,
+        "task": task,
+        "batch": batch_id,
+        "limit": None if limit == 50 else limit,
+    }
     _tell_rest(page, chosen, ids)
 
 

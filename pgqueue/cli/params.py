@@ -44,6 +44,19 @@ class Duration(ParamType):
             self.fail(str(error), param, ctx)
 
 
+class OrDefault(ParamType):
+    """What another type takes, or the word ``default``."""
+
+    DEFAULT = "default"
+
+    def __init__(self, other: ParamType) -> None:
+        self._other = other
+        self.name = other.name
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if value == self.DEFAULT else self._other.convert(value, param, ctx)
+
+
 class Moment(ParamType):
     """A date and time with its offset from UTC."""
 

@@ -9,7 +9,21 @@ from typing import Any
 import click
 import psycopg
 
-from pgqueue.cli import dev, enqueue, jobs, queues, schema, status, sync, verbs, worker
+from pgqueue.cli import (
+    batches,
+    dev,
+    enqueue,
+    jobs,
+    queues,
+    schedule_verbs,
+    schedules,
+    schema,
+    settings,
+    status,
+    sync,
+    verbs,
+    worker,
+)
 from pgqueue.cli.database import where
 from pgqueue.cli.failures import (
     INTERRUPTED,
@@ -78,11 +92,16 @@ for command in (
     enqueue.enqueue,
     status.status,
     jobs.jobs,
+    batches.batches,
     queues.queues,
+    schedules.schedules,
 ):
     program.add_command(command)
 for command in (verbs.retry, verbs.cancel, verbs.discard, verbs.edit):
     jobs.jobs.add_command(command)
+queues.queues.add_command(settings.set_)
+for command in (schedule_verbs.run, schedule_verbs.enable, schedule_verbs.disable):
+    schedules.schedules.add_command(command)
 
 
 def main() -> None:

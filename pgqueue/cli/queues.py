@@ -1,9 +1,9 @@
-"""``queues``: pause and resume them, and see how they are set."""
+"""``queues``: pause and resume them, and see how they are set. Setting is in ``settings.py``."""
 
 import click
 
 from pgqueue.cli.database import perform
-from pgqueue.cli.human import ago, exactly
+from pgqueue.cli.human import ago, exactly, kept
 from pgqueue.cli.output import Column, print_json, print_table
 from pgqueue.cli.params import Name, actor_option, json_option, reason_option
 from pgqueue.storage import verbs
@@ -16,13 +16,13 @@ _COLUMNS = (
     Column("PRIORITY", right=True),
     Column("ATTEMPTS", right=True),
     Column("TIMEOUT", right=True),
-    Column("KEEP", right=True),
+    Column("KEEP", elastic=True),
 )
 
 
 @click.group()
 def queues() -> None:
-    """Pause and resume queues, and see how they are set."""
+    """Pause, resume and set queues, and see how they are set."""
 
 
 @queues.command(
@@ -33,7 +33,8 @@ Example:
   pgqueue queues list
 \b
 A setting that is not shown is the default: priority 100, 5 attempts,
-a timeout of 60 s, kept for 7 days. A task's own setting wins.
+a timeout of 60 s, kept for 7 days, dead jobs for ever. A task's own
+setting wins.
 """,
 )
 @json_option
@@ -98,6 +99,8 @@ def _settings(queue: QueueStatus) -> dict[str, object]:
         "max_crashes": queue.max_crashes,
         "timeout_ms": queue.timeout_ms,
         "keep": queue.keep,
+        "keep_cancelled": queue.keep_cancelled,
+        "keep_dead": queue.keep_dead,
     }
 
 
@@ -109,7 +112,7 @@ def _row(queue: QueueStatus) -> list[str]:
         _or_blank(queue.priority),
         _or_blank(queue.max_attempts),
         _timeout(queue.timeout_ms),
-        "" if queue.keep is None else exactly(queue.keep),
+        kept(queue.keep, queue.keep_cancelled, queue.keep_dead),
     ]
 
 

@@ -4,6 +4,10 @@
 -- jobs_available; ANY(queues) with one ORDER BY would read and sort every row of them. The locking
 -- CTE is never inlined: an IN (... LIMIT) may lock more rows than its LIMIT. SKIP LOCKED looks past
 -- what other workers are claiming; NO KEY is the weakest lock that keeps two from one row.
+--
+-- Returns at least one row: a job or NULLs, then how many microseconds the search took and the clock.
+-- The search is over when it is counted; what follows is the writing. A search that is slow has dead
+-- or unclaimable rows before it: see claim_beyond.sql.
 WITH candidates AS MATERIALIZED (
     SELECT head.id
     FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS share (queue, free)
@@ -20,17 +24,25 @@ WITH candidates AS MATERIALIZED (
     WHERE NOT EXISTS (
         SELECT FROM pgqueue.queues WHERE name = share.queue AND paused_at IS NOT NULL
     )
+), search AS MATERIALIZED (
+    SELECT count(*) AS found, clock_timestamp() AS ended_at FROM candidates
+), claimed AS (
+    UPDATE pgqueue.jobs AS job
+    SET state = 'running', attempt = attempt + 1, worker_id = %(worker_id)s::uuid,
+        claimed_at = clock_timestamp(),
+        lease_until = clock_timestamp() + %(lease_ms)s::bigint * interval '1 millisecond'
+    FROM candidates
+    WHERE job.id = candidates.id
+    RETURNING
+        job.id, job.attempt, job.queue, job.task, job.priority, job.run_at, job.created_at,
+        job.failures, job.crashes, job.max_attempts, job.max_crashes,
+        (extract(epoch FROM job.timeout) * 1000)::bigint AS timeout_ms,
+        job.actor, job.args::text, job.metadata::text, job.scheduled_for, job.batch_id,
+        CASE WHEN job.attempt > 1  -- evaluated for these alone
+            THEN (SELECT checkpoint::text FROM pgqueue.progress WHERE job_id = job.id) END
 )
-UPDATE pgqueue.jobs AS job
-SET state = 'running', attempt = attempt + 1, worker_id = %(worker_id)s::uuid,
-    claimed_at = clock_timestamp(),
-    lease_until = clock_timestamp() + %(lease_ms)s::bigint * interval '1 millisecond'
-FROM candidates
-WHERE job.id = candidates.id
-RETURNING
-    job.id, job.attempt, job.queue, job.task, job.priority, job.run_at, job.created_at,
-    job.failures, job.crashes, job.max_attempts, job.max_crashes,
-    (extract(epoch FROM job.timeout) * 1000)::bigint AS timeout_ms,
-    job.actor, job.args::text, job.metadata::text, job.scheduled_for, job.batch_id,
-    CASE WHEN job.attempt > 1  -- evaluated for these alone
-        THEN (SELECT checkpoint::text FROM pgqueue.progress WHERE job_id = job.id) END
+SELECT
+    claimed.*,
+    (extract(epoch FROM search.ended_at - statement_timestamp()) * 1000000)::bigint, search.ended_at
+FROM search
+LEFT JOIN claimed ON true

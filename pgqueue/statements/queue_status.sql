@@ -89,6 +89,8 @@ SELECT
     coalesce(served.slots, 0),
     settings.paused_at, settings.priority, settings.max_attempts, settings.max_crashes,
     settings.timeout_ms, extract(epoch FROM settings.keep)::float8,
+    extract(epoch FROM settings.keep_cancelled)::float8,
+    extract(epoch FROM settings.keep_dead)::float8,
     clock_timestamp()
 FROM known
 CROSS JOIN share

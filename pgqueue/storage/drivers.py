@@ -102,14 +102,23 @@ def is_two_phase(connection: Any) -> bool:
     return _is_any(given, _SYNC[:1]) and _is_any(given.get_transaction(), _TWO_PHASE)
 
 
+def driver_of(connection: Any, bind_arguments: Any = None) -> Any:
+    """Return the psycopg connection below *connection*, on which an operation has just run."""
+    if isinstance(connection, (Connection, AsyncConnection)):
+        return connection
+    return _driver_connection(_sqlalchemy_connection(connection, bind_arguments))
+
+
+async def driver_of_async(connection: Any, bind_arguments: Any = None) -> Any:
+    """:func:`driver_of` of an asynchronous connection or session."""
+    if isinstance(connection, AsyncConnection):
+        return connection
+    return await _unscoped(connection).run_sync(driver_of, bind_arguments)
+
+
 def is_autocommit(connection: Any) -> bool:
     """Whether each statement on this sync connection or session commits by itself."""
-    if isinstance(connection, Connection):
-        return bool(connection.autocommit)
-    alchemy = _sqlalchemy_connection(connection, None)
-    if alchemy is None:
-        raise UnsupportedConnection(connection, _advice(connection, "run", _ACCEPTED))
-    return bool(_driver_connection(alchemy).autocommit)
+    return bool(_driver_of(connection, None).autocommit)
 
 
 async def is_autocommit_async(connection: Any) -> bool:
@@ -119,6 +128,32 @@ async def is_autocommit_async(connection: Any) -> bool:
     if not hasattr(connection, "run_sync"):
         raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
     return bool(await connection.run_sync(is_autocommit))
+
+
+def require_transaction(connection: Any, bind_arguments: Any = None) -> None:
+    """Refuse a sync connection on which each statement would commit by itself, for what takes
+    several and is to be whole. One in autocommit may be in a transaction all the same."""
+    _require_transaction(connection, _driver_of(connection, bind_arguments))
+
+
+async def require_transaction_async(connection: Any, bind_arguments: Any = None) -> None:
+    """:func:`require_transaction` for an async connection or session."""
+    if isinstance(connection, AsyncConnection):
+        _require_usable(connection, connection)
+        _require_transaction(connection, connection)
+    elif _is_any(connection, _ASYNC):
+        await _unscoped(connection).run_sync(require_transaction, bind_arguments)
+    else:
+        raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
+
+
+def _require_transaction(given: Any, driver: Any) -> None:
+    if driver.autocommit and driver.info.transaction_status == TransactionStatus.IDLE:
+        raise UnsupportedConnection(
+            given,
+            "each statement on it commits by itself, and this takes several that must be one; "
+            "open a transaction first, or give one without autocommit",
+        )
 
 
 # psycopg's own: what the application taught its connections to make of lists and numbers is for the
@@ -212,6 +247,17 @@ def _sqlalchemy_connection(given: Any, bind_arguments: Any) -> Any:
         )
     _require_usable(given, _driver_connection(given))
     return given
+
+
+def _driver_of(connection: Any, bind_arguments: Any) -> Any:
+    """Return the psycopg connection below a sync connection or session."""
+    if isinstance(connection, Connection):
+        _require_usable(connection, connection)
+        return connection
+    alchemy = _sqlalchemy_connection(connection, bind_arguments)
+    if alchemy is None:
+        raise UnsupportedConnection(connection, _advice(connection, "run", _ACCEPTED))
+    return _driver_connection(alchemy)
 
 
 def _driver_connection(connection: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pgqueue import statements
 from pgqueue.options import LONGEST
 from pgqueue.outcome import Cancelled, Crashed, Died, Outcome, Released, Retried, Snoozed, Succeeded
+from pgqueue.storage.arrays import numbers, texts
 from pgqueue.storage.operation import Operation, Statement
 
 Columns = dict[str, Any]
@@ -38,10 +39,10 @@ def finishes(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> l
                 statements.load(name),
                 {
                     "worker_id": worker_id,
-                    "ids": [o.job.id for o in group],
-                    "attempts": [o.job.attempt for o in group],
-                    "started_us": [_us(moment - o.started) for o in group],
-                    "ended_us": [_us(moment - o.ended) for o in group],
+                    "ids": numbers(o.job.id for o in group),
+                    "attempts": numbers(o.job.attempt for o in group),
+                    "started_us": numbers(_us(moment - o.started) for o in group),
+                    "ended_us": numbers(_us(moment - o.ended) for o in group),
                     **_COLUMNS_OF[name](group),
                 },
             ),
@@ -61,7 +62,7 @@ def finish(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> Ope
 
 
 def _succeeded(group: Sequence[Succeeded]) -> Columns:
-    return {"results": [o.result for o in group]}
+    return {"results": _texts_if_any([o.result for o in group])}
 
 
 def _retried(group: Sequence[Retried]) -> Columns:
@@ -112,6 +113,11 @@ _COLUMNS_OF: dict[str, Callable[[Any], Columns]] = {
     "finish_postponed": _postponed,
     "finish_crashed": _why,
 }
+
+
+def _texts_if_any(values: list[str | None]) -> str:
+    """An array that is too short stands for NULL in the rest."""
+    return texts(values) if any(value is not None for value in values) else "{}"
 
 
 def _us(seconds: float) -> int:

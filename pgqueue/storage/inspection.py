@@ -76,6 +76,9 @@ class JobDetails(NamedTuple):
     cancel_requested_at: datetime | None
     timeout: float | None
     keep: float | None
+    keep_cancelled: float | None
+    keep_dead: float | None
+    batch_id: int | None
     on_dead_task: str | None
     args: str
     metadata: str | None
@@ -110,6 +113,8 @@ class QueueStatus(NamedTuple):
     max_crashes: int | None
     timeout_ms: int | None
     keep: float | None
+    keep_cancelled: float | None
+    keep_dead: float | None
     now: datetime
 
 

@@ -1,57 +1,14 @@
-"""What a worker does to jobs: claim, finish, renew, rescue, stage."""
+"""What a worker does to the jobs it has, and for those that nobody has: renew, rescue, stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 from pgqueue.job import Job
-from pgqueue.storage.operation import Operation, Row, query
+from pgqueue.storage.operation import Operation, query
 
 _LONGEST_IDLE_MS = 2**31 - 1
 """What the server's setting can hold, some 24 days."""
-
-
-def claim(
-    *, worker_id: str, limits: Mapping[str, int], tasks: Sequence[str], lease: timedelta
-) -> Operation[list[Job]]:
-    """Lease up to ``limits[queue]`` available jobs of each queue, most urgent first."""
-    rows = yield from query(
-        "claim_jobs",
-        worker_id=worker_id,
-        queues=list(limits),
-        limits=list(limits.values()),
-        tasks=list(tasks),
-        lease_ms=_ms(lease),
-    )
-    return claimed(rows)
-
-
-def claimed(rows: list[Row]) -> list[Job]:
-    """Turn the rows of a claim into jobs, most urgent first."""
-    found = [Job._make(row) for row in rows]
-    found.sort(key=lambda job: (job.priority, job.run_at, job.id))
-    return found
-
-
-def claim_suspects(
-    *, worker_id: str, queues: Sequence[str], tasks: Sequence[str], lease: timedelta, few: int
-) -> Operation[list[Job]]:
-    """Lease one job that crashed its workers twice, or a *few* that may have crashed one."""
-    rows = yield from query(
-        "claim_suspects",
-        worker_id=worker_id,
-        queues=list(queues),
-        tasks=list(tasks),
-        few=few,
-        lease_ms=_ms(lease),
-    )
-    return claimed(rows)
-
-
-def find_suspects(*, queues: Sequence[str], tasks: Sequence[str]) -> Operation[bool]:
-    """Return whether a suspect waits that a worker of these queues and tasks could run."""
-    rows = yield from query("find_suspects", queues=list(queues), tasks=list(tasks))
-    return bool(rows[0][0])
 
 
 class Held(NamedTuple):

@@ -83,18 +83,21 @@ def list_jobs(
     state: str | None = None,
     queue: str | None = None,
     task: str | None = None,
+    batch_id: int | None = None,
     limit: int = 50,
     before: str | None = None,
 ) -> Operation[Page]:
-    """Return up to *limit* jobs, newest first; of the dead, the latest death first.
+    """Return up to *limit* jobs, newest first; of the dead, the latest death first, unless they are
+    those of one batch.
 
     *before* is where the last page ended; a plain job id does for all but the dead. Raises
     :class:`InvalidOption` if it is neither.
     """
     position = Position() if before is None else Position.parse(before)
-    if before is not None and (position.died_at is not None) != (state == State.DEAD):
+    by_death = state == State.DEAD and batch_id is None
+    if before is not None and (position.died_at is not None) != by_death:
         raise InvalidOption("before", f"{before!r} is not from a page of this list")
-    statement = _STATEMENTS.get(state or "", "list_jobs")
+    statement = _STATEMENTS.get(state or "", "list_jobs") if batch_id is None else "list_batch_jobs"
     jobs: list[JobSummary] = []
     looked_at, window = 0, FIRST_LOOK
     while True:
@@ -105,6 +108,7 @@ def list_jobs(
             state=state,
             queue=queue,
             task=task,
+            batch_id=batch_id,
             before=position.id,
             before_at=position.died_at,
             window=window,
@@ -114,7 +118,7 @@ def list_jobs(
         jobs += [JobSummary._make(row[4:]) for row in rows if row[4] is not None]
         looked_at += size
         if len(jobs) == limit:
-            died_at = jobs[-1].finished_at if state == State.DEAD else None
+            died_at = jobs[-1].finished_at if by_death else None
             return Page(now, jobs, str(Position(jobs[-1].id, died_at)), looked_at)
         if size < window:
             return Page(now, jobs, None, looked_at)

@@ -59,12 +59,14 @@ def remove_worker(*, worker_id: str) -> Operation[None]:
 
 
 def prune(*, limit: int) -> Operation[int]:
-    """Forget workers long silent, keys whose lifetime is over and dead jobs that were not to wait
-    for ever, up to *limit* of each; return how many."""
+    """Forget workers long silent, keys whose lifetime is over, dead jobs that were not to wait for
+    ever, batches long over and old ticks, up to *limit* of each; return how many."""
     workers = yield from query("prune_workers")
     keys = yield from query("prune_keys", limit=limit)
     dead = yield from query("discard_dead", limit=limit)
-    return int(workers[0][0]) + int(keys[0][0]) + int(dead[0][0])
+    batches = yield from query("prune_batches", limit=limit)
+    ticks = yield from query("prune_ticks", limit=limit)
+    return sum(int(rows[0][0]) for rows in (workers, keys, dead, batches, ticks))
 
 
 def make_partitions() -> Operation[int]:

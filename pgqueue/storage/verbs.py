@@ -64,6 +64,14 @@ def resume(queue: str, *, actor: str | None = None, reason: str | None = None) -
     yield from query("call_resume", queue=queue, actor=actor, reason=reason)
 
 
+def set_queue(
+    queue: str, settings: str, *, actor: str | None = None, reason: str | None = None
+) -> Operation[None]:
+    """Set what jobs of *queue* get that nobody says otherwise: a JSON object, as the SQL function
+    ``pgqueue.set_queue()`` documents it."""
+    yield from query("call_set_queue", queue=queue, settings=settings, actor=actor, reason=reason)
+
+
 def adopt(*, actor: str | None = None) -> Operation[None]:
     """Say that the jobs in this database belong here."""
     yield from query("call_adopt", actor=actor)

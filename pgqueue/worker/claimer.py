@@ -1,14 +1,24 @@
-"""Decides what to claim next: for which queues, how many, and when suspects have their turn."""
+"""Decides what to claim next: of which queues, how many, from where, and when suspects have their
+turn."""
 
+import json
+import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from enum import Enum
 
+from pgqueue.job import Job
+from pgqueue.storage import claiming
+from pgqueue.storage.operation import Operation, Row, Statement
+from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
+from pgqueue.worker.cursors import Cursors
 
 FEW = 10
 """So many jobs that may have crashed a worker once are tried beside each other."""
+_DEFAULT_PRIORITY = 100
 _LOOK_EVERY = 1.0
 _SOON = 0.1
 _PATIENCE = 2.0
@@ -30,9 +40,19 @@ class Claimer:
     neither suspects nor the rest can starve the other. Patience doubles while long jobs outlast it.
     """
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew, *, worker_id: str, tasks: Tasks, lease: timedelta) -> None:
         self.mode = Mode.NORMAL
         self._crew = crew
+        self._worker_id = worker_id
+        self._tasks = tasks.names
+        self._lease = lease
+        self.cursors = Cursors({queue: _priorities(tasks) for queue in crew.lanes})
+        self._sweeps_with = zlib.crc32(json.dumps([sorted(crew.lanes), self._tasks]).encode()) >> 1
+        self._has_room = False
+        self._from_head = True
+        self._sweeps = False
+        self.slow_since_now = False
+        """Whether the last claim found the heads of its queues slow, for the first time."""
         self._order = deque(crew.lanes)
         self._patience = _PATIENCE
         self._since = 0.0
@@ -45,11 +65,76 @@ class Claimer:
 
     def limits(self) -> dict[str, int]:
         """Return how many jobs to claim of each queue; the order of the queues rotates."""
+        self._has_room = False
         if self.mode is not Mode.NORMAL:
             return {}
         self._order.rotate(-1)
         wanted = {queue: self._crew.lanes[queue].wants() for queue in self._order}
-        return {queue: wants for queue, wants in wanted.items() if wants}
+        limits = {queue: wants for queue, wants in wanted.items() if wants}
+        self._has_room = bool(limits)
+        return limits
+
+    def claim(self, limits: Mapping[str, int]) -> list[Statement]:
+        """Return the statements of a claim: the claim itself, and a sweep's look if it is time."""
+        now = boottime()
+        self._from_head = self.cursors.from_head(now)
+        if self._from_head:
+            claim = claiming.claim(
+                worker_id=self._worker_id, limits=limits, tasks=self._tasks, lease=self._lease
+            )
+        else:
+            claim = claiming.claim_beyond(
+                worker_id=self._worker_id,
+                limits=limits,
+                tasks=self._tasks,
+                lease=self._lease,
+                bands=self.cursors.bands(list(limits)),
+                found=self.cursors.found,
+            )
+        self._sweeps = self.cursors.due_in(now) == 0
+        if not self._sweeps:
+            return [next(claim)]
+        high, size = self.cursors.span
+        look = claiming.find_behind(
+            limits=limits,
+            tasks=self._tasks,
+            bands=self.cursors.places(),
+            high=high,
+            size=size,
+            turn=self._sweeps_with,
+        )
+        return [next(claim), next(look)]
+
+    @property
+    def due_in(self) -> float:
+        """Seconds until a sweep is wanted, if one could claim something now."""
+        return self.cursors.due_in(boottime()) if self._has_room else float("inf")
+
+    def claimed(self, limits: Mapping[str, int], answers: list[list[Row]]) -> list[Job]:
+        """Take what those statements came to; return the jobs."""
+        now = boottime()
+        claim = claiming.claimed(answers[0])
+        if self._from_head:
+            self.slow_since_now = self.cursors.searched(limits, claim, now)
+        else:
+            self.cursors.searched_beyond(limits, claim)
+        if self._sweeps:
+            self.cursors.swept(claiming.behind(answers[1]), now)
+        return claim.jobs
+
+    def claim_suspects(self) -> Operation[list[Job]]:
+        """Lease suspects, which are to run with nothing beside them."""
+        return claiming.claim_suspects(
+            worker_id=self._worker_id,
+            queues=self.queues,
+            tasks=self._tasks,
+            lease=self._lease,
+            few=FEW,
+        )
+
+    def find_suspects(self) -> Statement:
+        """Return the statement that asks whether suspects wait."""
+        return next(claiming.find_suspects(queues=self.queues, tasks=self._tasks))
 
     def wants_look(self) -> bool:
         """Whether it is time to ask if suspects wait."""
@@ -91,3 +176,9 @@ class Claimer:
         now = boottime()
         self.mode = Mode.NORMAL
         self._normal_until = now + (now - self._since)
+
+
+def _priorities(tasks: Tasks) -> list[int]:
+    """The priorities that jobs probably have: those that tasks declare, and the default."""
+    declared = {task.defaults.priority for task in tasks}
+    return [priority for priority in {*declared, _DEFAULT_PRIORITY} if priority is not None]

@@ -6,17 +6,15 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
-import psycopg
 from psycopg import Connection
 
 from pgqueue.context import Why
 from pgqueue.outcome import Outcome, Released
 from pgqueue.storage import finishing, jobs, upkeep
-from pgqueue.storage.connect import connect
+from pgqueue.storage.connect import connect, deadline
 from pgqueue.storage.drivers import run
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
@@ -109,7 +107,7 @@ class Heartbeat:
     def _beat(self) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._dsn, "heartbeat")
-        with _deadline(self._connection, self._lease / 3):
+        with deadline(self._connection, self._lease / 3):
             self._renew({(h.job.id, h.job.attempt): h for h in self._holdings.all()})
             run(self._connection, self._presence())
         self._outage.end()
@@ -221,27 +219,6 @@ class Heartbeat:
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None
-
-
-@contextmanager
-def _deadline(connection: Connection[Any], seconds: float) -> Iterator[None]:
-    """Cut a connection that does not answer in time: a peer that acknowledges every packet and says
-    nothing would be waited for without end."""
-    timer = threading.Timer(seconds, _cut, (connection,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut(connection: Connection[Any]) -> None:
-    with (
-        suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as line,
-    ):
-        line.shutdown(socket.SHUT_RDWR)
 
 
 def _is_stuck(hold: Hold, now: float) -> bool:

@@ -1,5 +1,5 @@
-"""The chores that keep a queue going: stage, rescue, expire, prune. From every worker, no leader:
-SKIP LOCKED and unique keys let any number do them at once."""
+"""The chores that keep a queue going: stage, tick, rescue, expire, prune. From every worker, no
+leader: SKIP LOCKED and unique keys let any number do them at once."""
 
 import asyncio
 import logging
@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pgqueue.storage import jobs, upkeep
+from pgqueue.storage import batches, jobs, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
+from pgqueue.worker.ticker import Ticker
 
 log = logging.getLogger("pgqueue.worker")
 
 LIMIT = 1000
+_FEW = 100
+"""Batches that one transaction closes."""
+_SOON = 0.5
 _TICK = 1.0
 _MINUTE = 60.0
 _HOUR = 3600.0
@@ -42,12 +46,17 @@ class Maintenance:
         self._lease = settings.lease.total_seconds()
         self._wake = asyncio.Event()
         self._awake_since = 0.0
+        self._closed = 0
         self.last_success = boottime()
         self._stage = Chore("stage", self._do_stage)
+        ticker = Ticker(session)
         self._chores = [
             self._stage,
+            Chore("recompute schedules", ticker.recompute),
+            Chore("tick", ticker.tick),
             Chore("rescue", self._do_rescue),
             Chore("expire", self._do_expire),
+            Chore("close batches", self._do_close_batches),
             Chore("prune", self._do_prune),
             Chore("make partitions", self._do_make_partitions),
             Chore("forget partitions", self._do_forget_partitions),
@@ -124,6 +133,18 @@ class Maintenance:
     async def _do_expire(self) -> float:
         expired = await self.session.run(jobs.expire(limit=LIMIT))
         return 0.0 if expired >= LIMIT else _TICK
+
+    async def _do_close_batches(self) -> float:
+        began = boottime()
+        closed = await self.session.run(batches.close_batches(after_id=self._closed, limit=_FEW))
+        for each in closed:
+            if each.problem is not None:
+                log.warning("batch %d cannot be closed yet: %s", each.batch_id, each.problem)
+        self._closed = closed[-1].batch_id if len(closed) == _FEW else 0
+        if self._closed:
+            return 0.0
+        # Where an old snapshot keeps dead entries at the head of the index, a look is slow.
+        return max(_SOON, 10 * (boottime() - began))
 
     async def _do_prune(self) -> float:
         pruned = await self.session.run(upkeep.prune(limit=LIMIT))

@@ -9,12 +9,11 @@ from psycopg.errors import LockNotAvailable
 
 from pgqueue.job import Job
 from pgqueue.outcome import Committed, Lost, Outcome
-from pgqueue.storage import finishing, jobs, upkeep
-from pgqueue.storage.operation import Statement
+from pgqueue.storage import claiming, finishing, jobs, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.bell import Bell
-from pgqueue.worker.claimer import FEW, Claimer
+from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew
@@ -53,12 +52,11 @@ class Pump:
         self._bell = bell
         self._worker_id = worker_id
         self._registry = tasks
-        self._tasks = tasks.names
         self._settings = settings
         self._holdings = holdings
         self._crew = crew
         self._completer = completer
-        self._claimer = Claimer(crew)
+        self._claimer = Claimer(crew, worker_id=worker_id, tasks=tasks, lease=settings.lease)
         self._wake = asyncio.Event()
         self._claiming = True
         self._needs_partitions = False
@@ -110,10 +108,10 @@ class Pump:
         writes = finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
         statements = [write.statement for write in writes]
         looks = bool(limits) and self._claimer.wants_look()
-        if limits:
-            statements.append(self._claim(limits))
+        claims = self._claimer.claim(limits) if limits else []
+        statements += claims
         if looks:
-            statements.append(self._look())
+            statements.append(self._claimer.find_suspects())
         sent = boottime()
         try:
             answers = await self._session.run_together(statements)
@@ -124,12 +122,17 @@ class Pump:
         found = looks and bool(answers.pop()[0][0])
         if looks:
             self._claimer.looked(found)
-        claimed = jobs.claimed(answers.pop()) if limits else []
+        claimed = []
+        if limits:
+            claimed = self._claimer.claimed(limits, answers[-len(claims) :])
+            del answers[-len(claims) :]
         self._completer.written(batch, {row[0] for answer in answers for row in answer})
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(busy=bool(claimed))
         if claimed:
             self._wait = _FIRST_WAIT
+        if self._claimer.slow_since_now:
+            await self._say_what_is_slow()
         return bool(claimed) or found or bool(self._completer.refused)
 
     async def _rest(self) -> None:
@@ -141,7 +144,7 @@ class Pump:
         if self.is_deaf() or len(self._completer):
             longest = min(longest, _DEAF_POLL)
         try:
-            async with asyncio.timeout(min(self._wait, longest)):
+            async with asyncio.timeout(min(self._wait, longest, self._claimer.due_in)):
                 await self._wake.wait()
         except TimeoutError:
             self._wait = min(self._wait * 2, longest)
@@ -191,15 +194,7 @@ class Pump:
     async def _claim_apart(self) -> bool:
         """Claim suspects, now that nothing else is in hand."""
         sent = boottime()
-        suspects = await self._session.run(
-            jobs.claim_suspects(
-                worker_id=self._worker_id,
-                queues=self._claimer.queues,
-                tasks=self._tasks,
-                lease=self._settings.lease,
-                few=FEW,
-            )
-        )
+        suspects = await self._session.run(self._claimer.claim_suspects())
         self._claimer.claimed_apart(bool(suspects))
         if suspects:
             log.info("running apart %d jobs that were there when a worker vanished", len(suspects))
@@ -237,18 +232,15 @@ class Pump:
     def _writes(self, batch: Sequence[Outcome]) -> list[finishing.Finish]:
         return finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
 
-    def _claim(self, limits: dict[str, int]) -> Statement:
-        return next(
-            jobs.claim(
-                worker_id=self._worker_id,
-                limits=limits,
-                tasks=self._tasks,
-                lease=self._settings.lease,
-            )
+    async def _say_what_is_slow(self) -> None:
+        """Claims go past the heads of the queues from now on: say why, for a person can mend it."""
+        self._claimer.slow_since_now = False
+        holder = await self._session.run(claiming.find_horizon())
+        log.warning(
+            "searching the head of the queues has become slow, so jobs are claimed past it. Oldest "
+            "snapshot, before which no dead row can be cleaned up: %s",
+            holder or "none; are there many jobs of tasks that are not known here?",
         )
-
-    def _look(self) -> Statement:
-        return next(jobs.find_suspects(queues=self._claimer.queues, tasks=self._tasks))
 
     async def _connected(self) -> None:
         """Begin on a new connection: give back what a lost answer had claimed for us."""

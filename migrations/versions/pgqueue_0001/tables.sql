@@ -96,7 +96,8 @@ CREATE INDEX jobs_kept_dead ON pgqueue.jobs (((died_at AT TIME ZONE 'UTC') + kee
 
 -- What a batch or a schedule has under way: to cancel it, redrive it, or keep it from overlapping.
 CREATE INDEX jobs_batch ON pgqueue.jobs (batch_id, id) WHERE batch_id IS NOT NULL;
-CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id) WHERE schedule_id IS NOT NULL;
+CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id)
+    WHERE schedule_id IS NOT NULL AND state <> 'dead';
 
 -- Everything that is over. Append-only; a partition holds what may be forgotten on one day.
 CREATE TABLE pgqueue.finished_jobs (
@@ -193,6 +194,7 @@ CREATE TABLE pgqueue.tasks (
 CREATE TABLE pgqueue.queues (
     name text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
     paused_at timestamptz,
+    -- Those of jobs: a setting that no job could have would make every enqueue fail.
     priority smallint CHECK (priority >= 0),
     max_attempts integer CHECK (max_attempts BETWEEN 1 AND 1000),
     max_crashes integer CHECK (max_crashes BETWEEN 1 AND 1000),

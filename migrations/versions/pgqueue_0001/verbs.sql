@@ -185,6 +185,44 @@ BEGIN
 END
 $$;
 
+-- Set what jobs of a queue get that neither their enqueue nor their task says otherwise: an object
+-- with any of priority, max_attempts, max_crashes, timeout ('none': without limit), keep,
+-- keep_cancelled, keep_dead (lengths of time as text). null takes a setting back to the default; what
+-- is not named stays as it is. Holds for jobs enqueued from now on.
+--   SELECT pgqueue.set_queue('email', '{"keep": "3 days", "keep_dead": "90 days"}');
+CREATE FUNCTION pgqueue.set_queue(
+    queue text, settings json, actor text DEFAULT NULL, reason text DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    given CONSTANT jsonb := settings::jsonb;
+    unknown CONSTANT text := min(key) FROM jsonb_object_keys(given) AS key WHERE key NOT IN (
+        'priority', 'max_attempts', 'max_crashes', 'timeout', 'keep', 'keep_cancelled', 'keep_dead');
+BEGIN
+    IF unknown IS NOT NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('a queue has no setting %L', unknown);
+    END IF;
+    INSERT INTO pgqueue.queues (name) VALUES (queue) ON CONFLICT (name) DO NOTHING;
+    UPDATE pgqueue.queues AS known SET
+        priority = CASE WHEN given ? 'priority'
+            THEN (given ->> 'priority')::smallint ELSE known.priority END,
+        max_attempts = CASE WHEN given ? 'max_attempts'
+            THEN (given ->> 'max_attempts')::integer ELSE known.max_attempts END,
+        max_crashes = CASE WHEN given ? 'max_crashes'
+            THEN (given ->> 'max_crashes')::integer ELSE known.max_crashes END,
+        timeout_ms = CASE WHEN NOT given ? 'timeout' THEN known.timeout_ms
+            WHEN given ->> 'timeout' = 'none' THEN -1
+            ELSE pgqueue.milliseconds((given ->> 'timeout')::interval) END,
+        keep = CASE WHEN given ? 'keep' THEN (given ->> 'keep')::interval ELSE known.keep END,
+        keep_cancelled = CASE WHEN given ? 'keep_cancelled'
+            THEN (given ->> 'keep_cancelled')::interval ELSE known.keep_cancelled END,
+        keep_dead = CASE WHEN given ? 'keep_dead'
+            THEN (given ->> 'keep_dead')::interval ELSE known.keep_dead END
+    WHERE known.name = set_queue.queue;
+    PERFORM pgqueue.record_verb('set', actor, NULL, queue, reason, settings);
+END
+$$;
+
 -- Say that the jobs in this database belong here: after a restore, a copy or a major upgrade.
 CREATE FUNCTION pgqueue.adopt(actor text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$

@@ -1,0 +1,73 @@
+-- Lease the next available jobs of queues whose head is slow to search: past the cursors.
+--
+-- While an old snapshot is held anywhere in the database no dead row can be cleaned up, and a search
+-- from the head walks over every job that was ever claimed there; a hundred thousand jobs of a task
+-- that nobody knows do the same. So each band (a priority of a queue) is entered behind the last job
+-- that was claimed from it. A band's part of the index reaches up to the next band, so that a priority
+-- nobody has seen yet is found at once. What came in behind the cursors is found by find_behind.sql,
+-- and named in found.
+-- "crashes < 1" there is "= 0" without being what jobs_available says of itself: by primary key.
+-- LIMIT stands outside the bands' LATERAL: they are searched in order, and no further than needed.
+-- Returns what claim_jobs.sql returns.
+WITH candidates AS MATERIALIZED (
+    SELECT head.id
+    FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS share (queue, free)
+    CROSS JOIN LATERAL (
+        SELECT next.id
+        FROM unnest(
+            %(band_queues)s::text[], %(priorities)s::bigint[], %(belows)s::bigint[],
+            %(run_ats)s::timestamptz[], %(ids)s::bigint[]
+        ) AS band (queue, priority, below, run_at, id)
+        CROSS JOIN LATERAL (
+            SELECT id
+            FROM pgqueue.jobs
+            WHERE state = 'available' AND crashes = 0 AND queue = share.queue
+                AND (priority, run_at, id) > (band.priority, band.run_at, band.id)
+                AND priority < band.below
+                AND task = ANY(%(tasks)s::text[])
+                AND (expires_at IS NULL OR expires_at > now())
+            ORDER BY priority, run_at, id
+            LIMIT share.free
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS next
+        WHERE band.queue = share.queue
+        LIMIT share.free
+    ) AS head
+    WHERE NOT EXISTS (
+        SELECT FROM pgqueue.queues WHERE name = share.queue AND paused_at IS NOT NULL
+    )
+    UNION ALL
+    SELECT id
+    FROM (
+        SELECT id
+        FROM pgqueue.jobs
+        WHERE id = ANY(%(found)s::bigint[]) AND state = 'available' AND crashes < 1
+            AND (expires_at IS NULL OR expires_at > now())
+            AND NOT EXISTS (
+                SELECT FROM pgqueue.queues WHERE name = jobs.queue AND paused_at IS NOT NULL
+            )
+        ORDER BY id
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS behind
+), search AS MATERIALIZED (
+    SELECT count(*) AS found, clock_timestamp() AS ended_at FROM candidates
+), claimed AS (
+    UPDATE pgqueue.jobs AS job
+    SET state = 'running', attempt = attempt + 1, worker_id = %(worker_id)s::uuid,
+        claimed_at = clock_timestamp(),
+        lease_until = clock_timestamp() + %(lease_ms)s::bigint * interval '1 millisecond'
+    FROM candidates
+    WHERE job.id = candidates.id
+    RETURNING
+        job.id, job.attempt, job.queue, job.task, job.priority, job.run_at, job.created_at,
+        job.failures, job.crashes, job.max_attempts, job.max_crashes,
+        (extract(epoch FROM job.timeout) * 1000)::bigint AS timeout_ms,
+        job.actor, job.args::text, job.metadata::text, job.scheduled_for, job.batch_id,
+        CASE WHEN job.attempt > 1  -- evaluated for these alone
+            THEN (SELECT checkpoint::text FROM pgqueue.progress WHERE job_id = job.id) END
+)
+SELECT
+    claimed.*,
+    (extract(epoch FROM search.ended_at - statement_timestamp()) * 1000000)::bigint, search.ended_at
+FROM search
+LEFT JOIN claimed ON true

@@ -1,0 +1,50 @@
+-- Look for jobs that came in behind the cursors (a transaction that committed late, a job that was
+-- given back), in one span of ids, downwards from %(high)s or from the newest.
+--
+-- By primary key, for its dead rows can be counted beforehand by their ids, and its live ones too: a
+-- span that is small enough takes milliseconds, whatever lies there. No other condition stands beside
+-- the ids, or a partial index on the head that is slow would look better. One worker at a time.
+-- Returns at least one row: an id or NULL, where the span begins, and how many microseconds it took
+-- (NULL: another worker is looking).
+WITH span AS MATERIALIZED (
+    SELECT newest.high - %(size)s::bigint AS low, newest.high
+    FROM (
+        SELECT coalesce(
+            %(high)s::bigint, pg_sequence_last_value('pgqueue.jobs_id_seq') + 1, 1) AS high
+    ) AS newest
+), turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(1885827381, %(turn)s::integer) AS is_mine
+), near AS MATERIALIZED (
+    SELECT id, state, crashes, queue, task, priority, run_at, expires_at
+    FROM pgqueue.jobs
+    WHERE id >= (SELECT low FROM span) AND id < (SELECT high FROM span)
+        AND (SELECT is_mine FROM turn)
+), behind AS MATERIALIZED (
+    SELECT waiting.id
+    FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS share (queue, free)
+    CROSS JOIN LATERAL (
+        SELECT near.id
+        FROM near
+        JOIN unnest(
+            %(band_queues)s::text[], %(priorities)s::bigint[], %(run_ats)s::timestamptz[],
+            %(ids)s::bigint[]
+        ) AS band (queue, priority, run_at, id)
+            ON band.queue = near.queue AND band.priority = near.priority
+            AND (near.run_at, near.id) <= (band.run_at, band.id)
+        WHERE near.queue = share.queue AND near.state = 'available' AND near.crashes = 0
+            AND near.task = ANY(%(tasks)s::text[])
+            AND (near.expires_at IS NULL OR near.expires_at > now())
+        ORDER BY near.priority, near.run_at, near.id
+        LIMIT share.free
+    ) AS waiting
+), search AS MATERIALIZED (
+    SELECT count(*) AS found, clock_timestamp() AS ended_at FROM behind
+)
+SELECT
+    behind.id, span.low,
+    CASE WHEN turn.is_mine
+        THEN (extract(epoch FROM search.ended_at - statement_timestamp()) * 1000000)::bigint END
+FROM search
+CROSS JOIN span
+CROSS JOIN turn
+LEFT JOIN behind ON true

@@ -1,0 +1,158 @@
+"""Claim: lease available jobs, from the head of their queues or past what is dead there."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from pgqueue.job import Job
+from pgqueue.storage.operation import Operation, Row, query
+
+_WIDTH = len(Job._fields)
+
+
+class Claimed(NamedTuple):
+    """What a claim came to."""
+
+    jobs: list[Job]
+    """Most urgent first."""
+    search_us: int
+    """Microseconds until the rows were found; writing them is not included."""
+    at: datetime
+    """When the search ended, by the database's clock."""
+
+
+class Band(NamedTuple):
+    """A priority of a queue, and the place in it behind which a claim begins."""
+
+    queue: str
+    priority: int
+    run_at: datetime
+    id: int
+
+
+def claim(
+    *, worker_id: str, limits: Mapping[str, int], tasks: Sequence[str], lease: timedelta
+) -> Operation[Claimed]:
+    """Lease up to ``limits[queue]`` available jobs of each queue, most urgent first."""
+    rows = yield from query(
+        "claim_jobs",
+        worker_id=worker_id,
+        queues=list(limits),
+        limits=list(limits.values()),
+        tasks=list(tasks),
+        lease_ms=_ms(lease),
+    )
+    return claimed(rows)
+
+
+def claim_beyond(
+    *,
+    worker_id: str,
+    limits: Mapping[str, int],
+    tasks: Sequence[str],
+    lease: timedelta,
+    bands: Sequence[tuple[Band, int]],
+    found: Sequence[int],
+) -> Operation[Claimed]:
+    """Lease like :func:`claim`, but behind the *bands*' places, and of the jobs *found* there.
+
+    Each band comes with the priority below which it ends; of one queue in their order."""
+    rows = yield from query(
+        "claim_beyond",
+        worker_id=worker_id,
+        queues=list(limits),
+        limits=list(limits.values()),
+        tasks=list(tasks),
+        lease_ms=_ms(lease),
+        band_queues=[band.queue for band, _ in bands],
+        priorities=[band.priority for band, _ in bands],
+        belows=[below for _, below in bands],
+        run_ats=[band.run_at for band, _ in bands],
+        ids=[band.id for band, _ in bands],
+        found=list(found),
+    )
+    return claimed(rows)
+
+
+def claimed(rows: list[Row]) -> Claimed:
+    """Turn the rows of a claim into jobs."""
+    jobs = [Job._make(row[:_WIDTH]) for row in rows if row[0] is not None]
+    jobs.sort(key=lambda job: (job.priority, job.run_at, job.id))
+    search_us, at = rows[0][_WIDTH:]
+    return Claimed(jobs, search_us, at)
+
+
+class Behind(NamedTuple):
+    """What a look behind the cursors came to."""
+
+    ids: list[int]
+    low: int
+    """Where the span began that was looked at."""
+    took_us: int | None
+    """None: another worker was looking, and this one did not."""
+
+
+def find_behind(
+    *,
+    limits: Mapping[str, int],
+    tasks: Sequence[str],
+    bands: Sequence[Band],
+    high: int | None,
+    size: int,
+    turn: int,
+) -> Operation[Behind]:
+    """Look for jobs behind the *bands*' places among the *size* ids below *high* (``None``: the
+    newest). *turn* is the same number in all workers that look for the same jobs."""
+    rows = yield from query(
+        "find_behind",
+        queues=list(limits),
+        limits=list(limits.values()),
+        tasks=list(tasks),
+        band_queues=[band.queue for band in bands],
+        priorities=[band.priority for band in bands],
+        run_ats=[band.run_at for band in bands],
+        ids=[band.id for band in bands],
+        high=high,
+        size=size,
+        turn=turn,
+    )
+    return behind(rows)
+
+
+def behind(rows: list[Row]) -> Behind:
+    """Turn the rows of a look into ids."""
+    return Behind([row[0] for row in rows if row[0] is not None], rows[0][1], rows[0][2])
+
+
+def find_horizon() -> Operation[str | None]:
+    """Return who keeps dead rows from being cleaned up, in words; None: nobody does."""
+    rows = yield from query("find_horizon")
+    if not rows:
+        return None
+    holder, transactions = rows[0]
+    return f"{holder}, {transactions:,} transactions ago"
+
+
+def claim_suspects(
+    *, worker_id: str, queues: Sequence[str], tasks: Sequence[str], lease: timedelta, few: int
+) -> Operation[list[Job]]:
+    """Lease one job that crashed its workers twice, or a *few* that may have crashed one."""
+    rows = yield from query(
+        "claim_suspects",
+        worker_id=worker_id,
+        queues=list(queues),
+        tasks=list(tasks),
+        few=few,
+        lease_ms=_ms(lease),
+    )
+    return sorted(map(Job._make, rows), key=lambda job: (job.priority, job.run_at, job.id))
+
+
+def find_suspects(*, queues: Sequence[str], tasks: Sequence[str]) -> Operation[bool]:
+    """Return whether a suspect waits that a worker of these queues and tasks could run."""
+    rows = yield from query("find_suspects", queues=list(queues), tasks=list(tasks))
+    return bool(rows[0][0])
+
+
+def _ms(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)

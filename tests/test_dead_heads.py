@@ -1,0 +1,241 @@
+"""What makes the head of a queue slow must not matter: an old snapshot that is held, a crowd of
+jobs that nobody knows. Jobs are claimed past it, and what comes in behind is found all the same."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgqueue import NewJob, Tasks, enqueue, enqueue_many
+from pgqueue.job import Job
+from pgqueue.storage.connect import SESSION
+from pgqueue.worker.claimer import Claimer
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.crew import Crew
+from pgqueue.worker.executor import Executor
+from tests.rows import WORKER
+
+Connection = psycopg.Connection[Any]
+
+BURIED = """
+WITH buried AS (
+    INSERT INTO pgqueue.jobs (
+        state, queue, task, priority, run_at, created_at, max_attempts, max_crashes, keep, args)
+    SELECT 'available', 'default', 'work', 100, clock_timestamp(), now(), 5, 3, '1 day', '{}'
+    FROM generate_series(1, %s)
+    RETURNING id
+)
+SELECT count(*) FROM buried
+"""
+
+
+@pytest.fixture
+def worker(dsn: str) -> Iterator[Connection]:
+    """A worker's own connection."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(SESSION, {"local": False})
+        yield connection
+
+
+@contextmanager
+def snapshot_held(dsn: str) -> Iterator[None]:
+    with psycopg.connect(dsn) as holder:
+        holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("SELECT count(*) FROM pgqueue.jobs")
+        yield
+
+
+def bury(connection: Connection, jobs: int) -> None:
+    """Put dead rows at the head of the queue, that cannot be cleaned up."""
+    connection.execute(BURIED, [jobs])
+    connection.execute("DELETE FROM pgqueue.jobs")
+
+
+class Desk:
+    """A claimer and the connection it claims on, without the rest of a worker."""
+
+    def __init__(self, connection: Connection, *, slots: int = 10) -> None:
+        tasks = Tasks()
+        tasks.task("work")(lambda: None)
+        self.connection = connection
+        self.slots = slots
+        crew = Crew(
+            queues={"default": slots},
+            prefetch=0,
+            executor=Executor(tasks, threads=1),
+            on_outcome=lambda outcome: None,
+            is_fresh=lambda hold: True,
+            on_stale=lambda: None,
+        )
+        lease = timedelta(minutes=5)
+        self.claimer = Claimer(crew, worker_id=WORKER, tasks=tasks, lease=lease)
+
+    def claim(self) -> list[Job]:
+        """One turn: what the pump would send, in one transaction."""
+        limits = {"default": self.slots}
+        with self.connection.transaction():
+            answers = [
+                self.connection.execute(*statement).fetchall()
+                for statement in self.claimer.claim(limits)
+            ]
+        return self.claimer.claimed(limits, answers)
+
+    def claim_until(self, wanted: set[int], turns: int = 5_000) -> set[int]:
+        """Claim until all of *wanted* were found; return what else was."""
+        others: set[int] = set()
+        for _ in range(turns):
+            ids = {job.id for job in self.claim()}
+            others |= ids - wanted
+            wanted = wanted - ids
+            if not wanted:
+                return others
+        raise AssertionError(f"not found: {wanted}")
+
+    def slow_down(self) -> None:
+        """Claim until the head has been found slow."""
+        for _ in range(10):
+            self.claim()
+            if self.claimer.cursors.in_use:
+                return
+        raise AssertionError("the head of the queue is not slow")
+
+
+def add(connection: Connection, count: int = 1, **options: Any) -> list[int]:
+    job = NewJob("work").options(**options)
+    return [enqueued.id for enqueued in enqueue_many(connection, [job] * count)]
+
+
+def test_a_healthy_queue_is_searched_from_its_head(worker: Connection) -> None:
+    add(worker, 500)
+    desk = Desk(worker)
+    claimed = [job.id for _ in range(50) for job in desk.claim()]
+    assert claimed == sorted(claimed)
+    assert len(claimed) == 500
+    assert not desk.claimer.cursors.in_use
+
+
+def test_past_a_dead_head_jobs_are_claimed_in_their_order(dsn: str, worker: Connection) -> None:
+    with snapshot_held(dsn):
+        bury(worker, 60_000)
+        ids = add(worker, 300)
+        desk = Desk(worker)
+        found: list[int] = []
+        while len(found) < 300:
+            found += [job.id for job in desk.claim()]
+        assert found == ids
+        assert desk.claimer.cursors.in_use
+
+
+def test_past_a_dead_head_a_claim_reads_only_what_it_takes(dsn: str, worker: Connection) -> None:
+    with snapshot_held(dsn):
+        bury(worker, 60_000)
+        add(worker, 300)
+        desk = Desk(worker)
+        desk.slow_down()
+
+        assert buffers(desk) < 500
+        desk.claimer.cursors._trial_at = 0.0
+        assert buffers(desk) > 1_000, "the head is slow indeed"
+
+
+def buffers(desk: Desk) -> int:
+    """How many pages the next claim touches."""
+    statement = desk.claimer.claim({"default": 10})[0]
+    with desk.connection.transaction(force_rollback=True):
+        row = desk.connection.execute(
+            b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement.sql.encode(), statement.params
+        ).fetchone()
+    assert row
+    plan = row[0][0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+@pytest.mark.parametrize("priority", [None, 3, 30_000], ids=["usual", "new, urgent", "new, low"])
+def test_a_job_that_committed_late_is_found_behind_the_cursor(
+    dsn: str, worker: Connection, priority: int | None
+) -> None:
+    with snapshot_held(dsn), psycopg.connect(dsn) as application:
+        late = enqueue(application, NewJob("work", priority=priority)).id
+        bury(worker, 60_000)
+        desk = Desk(worker)
+        desk.slow_down()
+        add(worker, 100)
+        desk.claim()
+        application.commit()
+
+        assert len(desk.claim_until({late})) <= 110
+
+
+def test_jobs_that_were_given_back_are_found_behind_the_cursor(
+    dsn: str, worker: Connection
+) -> None:
+    with snapshot_held(dsn):
+        bury(worker, 60_000)
+        desk = Desk(worker)
+        desk.slow_down()
+        first = add(worker, 50)
+        desk.claim_until(set(first))
+        worker.execute(
+            "UPDATE pgqueue.jobs SET state = 'available', lease_until = NULL WHERE id = ANY(%s)",
+            [first],
+        )
+
+        assert desk.claim_until(set(first)) == set()
+
+
+def test_a_hundred_thousand_jobs_that_nobody_knows_are_walked_over_once_in_a_while(
+    worker: Connection,
+) -> None:
+    enqueue_many(worker, [NewJob("unknown")] * 50_000)
+    enqueue_many(worker, [NewJob("unknown")] * 50_000)
+    desk = Desk(worker)
+    desk.slow_down()
+    ids = add(worker, 20)
+
+    assert buffers(desk) < 500
+    assert desk.claim_until(set(ids), turns=5) == set()
+
+
+def test_the_sweep_comes_round_and_says_how_long_it_took(dsn: str, worker: Connection) -> None:
+    with snapshot_held(dsn):
+        bury(worker, 60_000)
+        desk = Desk(worker)
+        desk.slow_down()
+        until = boottime() + 30
+        while desk.claimer.cursors.bound is None and boottime() < until:
+            desk.claim()
+        assert desk.claimer.cursors.bound is not None
+
+
+def test_once_the_head_is_clean_it_is_searched_again(dsn: str, worker: Connection) -> None:
+    with snapshot_held(dsn):
+        bury(worker, 60_000)
+        desk = Desk(worker)
+        desk.slow_down()
+    worker.execute("VACUUM pgqueue.jobs")
+    desk.claimer.cursors._trial_at = 0.0
+    desk.claim()
+
+    assert not desk.claimer.cursors.in_use
+
+
+def test_a_paused_queue_and_an_expired_job_stay_where_they_are(
+    dsn: str, worker: Connection
+) -> None:
+    with snapshot_held(dsn):
+        bury(worker, 60_000)
+        desk = Desk(worker)
+        desk.slow_down()
+        expired, waiting = add(worker), add(worker)
+        worker.execute(
+            "UPDATE pgqueue.jobs SET expires_at = now() - interval '1 s' WHERE id = %s", expired
+        )
+        worker.execute("SELECT pgqueue.pause('default')")
+        desk.claimer.cursors.found.extend(expired + waiting)
+        assert desk.claim() == []
+        worker.execute("SELECT pgqueue.resume('default')")
+        desk.claimer.cursors.found.extend(expired + waiting)
+        assert [job.id for job in desk.claim()] == waiting
