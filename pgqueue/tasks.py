@@ -92,6 +92,9 @@ class Task(Generic[P, R]):
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """Return a job that will call this task with these arguments.
 
+        Enums and dataclasses among them are those that the function's annotations name, however
+        deep; a subclass has to be named beside its base (``Shape | Circle``).
+
         Raises :class:`TypeError` if they do not fit the function, :class:`InvalidPayload` if one of
         them cannot be stored exactly.
         """
@@ -198,6 +201,11 @@ class Tasks:
         ``"auto"`` no shorter. *target_runtime*: how long an attempt should take; one that takes
         longer is logged and counted, nothing else, ``None`` expects nothing.
         """
+        if isinstance(aliases, str):
+            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
+        aliases = tuple(aliases)
+        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
+            check_text(option, "" if text is None else text, 200)
         defaults = check(
             NewJob(
                 name,
@@ -210,11 +218,6 @@ class Tasks:
                 on_dead_task=on_dead_task,
             )
         )
-        if isinstance(aliases, str):
-            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
-        aliases = tuple(aliases)
-        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
-            check_text(option, "" if text is None else text, 200)
         policy = Policy(
             backoff=backoff or Exponential(), retry_on=retry_on or {}, retry_if=retry_if
         )
