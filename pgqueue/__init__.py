@@ -19,10 +19,13 @@ from pgqueue.client import enqueue, enqueue_async, enqueue_many, enqueue_many_as
 from pgqueue.context import Context, JobFields, current_job
 from pgqueue.errors import (
     BatchNotFound,
+    CredentialInPayload,
+    CredentialWarning,
     DuplicateSchedule,
     DuplicateTask,
     ForeignDatabase,
     IdempotencyConflict,
+    InsecureConnection,
     InvalidOption,
     InvalidPayload,
     JobCancelled,
@@ -32,9 +35,11 @@ from pgqueue.errors import (
     LargePayload,
     LeaseLost,
     OtherDatabase,
+    PersonalData,
     PgqueueError,
     ScheduleNotFound,
     SchemaMismatch,
+    Unauthorized,
     UndecodablePayload,
     UnknownTask,
     UnsupportedConnection,
@@ -45,6 +50,7 @@ from pgqueue.errors import (
 from pgqueue.events import JobEvent
 from pgqueue.fetching import FetchedJob, fetch, fetch_async
 from pgqueue.job import Job, Reason, State
+from pgqueue.keyring import KeyRing
 from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
 from pgqueue.schedule import Misfire, NewSchedule, Overlap
@@ -76,6 +82,8 @@ __all__ = [
     "BatchStatus",
     "Cancel",
     "Context",
+    "CredentialInPayload",
+    "CredentialWarning",
     "Delays",
     "DuplicateSchedule",
     "DuplicateTask",
@@ -87,6 +95,7 @@ __all__ = [
     "Fixed",
     "ForeignDatabase",
     "IdempotencyConflict",
+    "InsecureConnection",
     "InvalidOption",
     "InvalidPayload",
     "Job",
@@ -98,6 +107,7 @@ __all__ = [
     "JobNotFound",
     "JobStatus",
     "Keep",
+    "KeyRing",
     "LargePayload",
     "LeaseLost",
     "Linear",
@@ -106,6 +116,7 @@ __all__ = [
     "NewSchedule",
     "OtherDatabase",
     "Overlap",
+    "PersonalData",
     "PgqueueError",
     "Reason",
     "Retry",
@@ -115,6 +126,7 @@ __all__ = [
     "State",
     "Task",
     "Tasks",
+    "Unauthorized",
     "UndecodablePayload",
     "UnknownTask",
     "UnsupportedConnection",

@@ -104,6 +104,9 @@ class Task(Generic[P, R]):
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """Return a job that will call this task with these arguments.
 
+        Enums and dataclasses among them are those that the function's annotations name, however
+        deep; a subclass has to be named beside its base (``Shape | Circle``).
+
         Raises :class:`TypeError` if they do not fit the function, :class:`InvalidPayload` if one of
         them cannot be stored exactly.
         """
@@ -245,6 +248,11 @@ class Tasks:
         behalf. *encrypt*: encrypt the arguments, or those that are named, and results and errors
         too, with ``Tasks(keys=...)``.
         """
+        if isinstance(aliases, str):
+            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
+        aliases = tuple(aliases)
+        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
+            check_text(option, "" if text is None else text, 200)
         defaults = check(
             NewJob(
                 name,
@@ -257,11 +265,6 @@ class Tasks:
                 on_dead_task=on_dead_task,
             )
         )
-        if isinstance(aliases, str):
-            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
-        aliases = tuple(aliases)
-        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
-            check_text(option, "" if text is None else text, 200)
         policy = Policy(
             backoff=backoff or Exponential(), retry_on=retry_on or {}, retry_if=retry_if
         )

@@ -31,6 +31,7 @@ from pgqueue.cli.database import where
 from pgqueue.cli.failures import (
     INTERRUPTED,
     PIPE_CLOSED,
+    of_encoding,
     of_pgqueue,
     of_postgres,
     of_system,
@@ -50,6 +51,8 @@ class Program(click.Group):
             return result
         except PgqueueError as error:
             raise of_pgqueue(error) from error
+        except UnicodeEncodeError as error:
+            raise of_encoding() from error
         except psycopg.Error as error:
             raise of_postgres(error, where()) from error
         except BrokenPipeError:

@@ -53,11 +53,12 @@ _BACKEND = "SELECT pg_backend_pid()"
 
 
 def prepare_conninfo(dsn: str, role: str) -> str:
-    """Return *dsn* with keepalives and an application name, and TLS where it must be; what the DSN
-    says itself wins. Raises :class:`InsecureConnection`."""
-    given = conninfo_to_dict(dsn)
-    named = {"application_name": f"pgqueue:{role}"}
-    return make_conninfo("", **{**_KEEPALIVE, **named, **given, **tls.demands(given)})
+    """Return *dsn* with keepalives and an application name; what the DSN says itself wins. Ours
+    are the encoding, for whatever a job holds must be readable, and TLS where it must be. Raises
+    :class:`InsecureConnection`."""
+    said = conninfo_to_dict(dsn)
+    given = {**_KEEPALIVE, "application_name": f"pgqueue:{role}", **said, **tls.demands(said)}
+    return make_conninfo("", **{**given, "client_encoding": "UTF8"})
 
 
 async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:

@@ -1,7 +1,6 @@
 """Enqueue: new jobs become rows, in one statement."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +9,8 @@ from weakref import ref
 
 from psycopg.pq import TransactionStatus
 
-from pgqueue.errors import IdempotencyConflict, InvalidOption
+from pgqueue.errors import IdempotencyConflict
+from pgqueue.metadata import dump_metadata
 from pgqueue.options import (
     NOTHING_SAID,
     NewJob,
@@ -24,8 +24,6 @@ from pgqueue.options import (
 )
 from pgqueue.storage.arrays import texts
 from pgqueue.storage.operation import Operation, query
-
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(slots=True, unsafe_hash=True)  # a bulk enqueue makes thousands: frozen ones cost double
@@ -99,7 +97,7 @@ def enqueue(
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
             if result.conflict:
-                raise IdempotencyConflict(str(job.key), result.id)
+                raise IdempotencyConflict(str(job.key), result.id, enqueued)
     return enqueued
 
 
@@ -167,13 +165,7 @@ def metadata_text(job: NewJob) -> str | None:
     """Return a job's metadata as JSON text. Raises :class:`InvalidOption` if it cannot be."""
     if job.metadata is None:
         return None
-    try:
-        text = json.dumps(dict(job.metadata), allow_nan=False, ensure_ascii=False)
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise InvalidOption("metadata", f"must be plain JSON values: {error}") from None
-    if _NUL.search(text):
-        raise InvalidOption("metadata", "must not contain NUL: no query could look into it")
+    text = dump_metadata(job.metadata)
     (job.rules or Rules()).guard.check(text, "metadata")
     return text
 
