@@ -195,15 +195,15 @@ def check(job: NewJob) -> NewJob:
 def examine(jobs: Sequence[NewJob]) -> bool:
     """Hold *jobs* to the rules of their tasks, and hint at personal data in the first of them.
     Return whether any has rules of its own."""
-    for job in jobs[:_HINTS]:
-        if job.rules is None or (job.rules.guard.mode != "off" and job.rules.sealer is None):
-            hint(job.task, job.args)
     # The commonest answer for all of them at once: nothing to be seen, and no rules but the usual.
     special = any(map(_rules_of, jobs))
     text = jobs[0].args if len(jobs) == 1 else "\n".join([job.args for job in jobs])
     if special or may_hold(text):
         for job in jobs:
             (job.rules or _USUAL).examine(job)
+    for job in jobs[:_HINTS]:
+        if job.rules is None or (job.rules.guard.mode != "off" and job.rules.sealer is None):
+            hint(job.task, job.args)
     return special
 
 
