@@ -17,4 +17,5 @@ class Made(NamedTuple):
 def create_roles(prefix: str) -> Operation[Made]:
     """Make the five roles whose names begin with *prefix*, as far as they are missing, and give
     them their rights."""
-    return Made._make((yield from query("create_roles", prefix=prefix))[0])
+    rows = yield from query("create_roles", prefix=prefix)
+    return Made([row[0] for row in rows], *rows[0][1:])

@@ -10,19 +10,22 @@
 -- The verbs and enqueue become SECURITY DEFINER: they run as the owner, with a fixed search_path, and
 -- whoever is not granted them loses them, for they were everybody's.
 
--- The functions of this schema that are for one role.
-CREATE FUNCTION pgqueue.roles_of(function text) RETURNS text
+-- Whom a function of this schema is for; NULL: whoever may use the schema, with rights of his own.
+-- A worker discards what was not to be kept, cancels what a schedule's next run replaces, and writes
+-- down the schedules that its code declares.
+CREATE FUNCTION pgqueue.roles_of(function text) RETURNS text[]
 LANGUAGE sql IMMUTABLE
 RETURN CASE
-    WHEN function IN ('enqueue', 'enqueue_one', 'enqueue_many') THEN 'enqueuer'
-    WHEN function IN ('make_partition', 'make_partitions', 'forget_partition') THEN 'worker'
-    WHEN function IN ('cancel', 'retry', 'discard', 'edit', 'pause', 'resume', 'cancel_batch',
-        'retry_batch')
-        THEN 'operator'
-    WHEN function IN ('set_queue', 'adopt', 'save_schedules', 'sync_schedules',
-        'enable_schedule', 'disable_schedule', 'unschedule', 'run_schedule_now') THEN 'admin'
-    WHEN function IN ('create_roles', 'grant_roles') THEN 'owner'
-END;
+    WHEN function IN ('enqueue', 'enqueue_one', 'enqueue_many') THEN '{enqueuer}'
+    WHEN function IN ('make_partition', 'make_partitions', 'forget_partition') THEN '{worker}'
+    WHEN function IN ('cancel', 'discard') THEN '{operator,worker}'
+    WHEN function IN ('retry', 'edit', 'pause', 'resume', 'cancel_batch', 'retry_batch')
+        THEN '{operator}'
+    WHEN function = 'sync_schedules' THEN '{admin,worker}'
+    WHEN function IN ('set_queue', 'adopt', 'save_schedules', 'enable_schedule',
+        'disable_schedule', 'unschedule', 'run_schedule_now') THEN '{admin}'
+    WHEN function IN ('create_roles', 'grant_roles') THEN '{}'
+END::text[];
 
 -- Give roles that exist what they are for. The owner of the schema runs this.
 CREATE FUNCTION pgqueue.grant_roles(
@@ -39,15 +42,15 @@ BEGIN
     END LOOP;
 
     FOR found IN
-        SELECT function.oid::regprocedure::text AS signature, pgqueue.roles_of(proname) AS kind,
+        SELECT function.oid::regprocedure::text AS signature, pgqueue.roles_of(proname) AS kinds,
             function.prosecdef AS is_definer
         FROM pg_catalog.pg_proc AS function
         WHERE pronamespace = 'pgqueue'::regnamespace AND pgqueue.roles_of(proname) IS NOT NULL
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', found.signature);
-        CONTINUE WHEN found.kind = 'owner';
-        EXECUTE format(
-            'GRANT EXECUTE ON FUNCTION %s TO %I', found.signature, roles ->> found.kind);
+        CONTINUE WHEN found.kinds = '{}';
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', found.signature, (
+            SELECT string_agg(quote_ident(roles ->> kind), ', ') FROM unnest(found.kinds) AS kind));
         IF NOT found.is_definer THEN
             EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = pgqueue, pg_temp',
                 found.signature);
