@@ -20,6 +20,8 @@ from pgqueue.notes import CHECKPOINT_LIMIT, DETAIL_LIMIT, Checkpoint, Line, Note
 from pgqueue.options import Seconds, milliseconds
 from pgqueue.signals import Cancel
 
+_formatter = logging.Formatter()
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) - {"exc_text", "stack_info"}
 _current: ContextVar["Context | None"] = ContextVar("pgqueue_job", default=None)
 
 
@@ -105,6 +107,8 @@ class Context:
         """The connection or session of the handler's transaction, while it is open."""
         self.arguments: Mapping[str, Any] | None = None
         """The handler's arguments, while ``authorize`` is asked."""
+        self.secrets: tuple[str, ...] = ()
+        """What is encrypted among them: no line of the log shows it."""
         self.outcome: Any = None
         """What became of a job that was finished inside ``ctx.transaction()``."""
         self.stop = stop or Stop()
@@ -327,7 +331,8 @@ def log_fields(context: Context) -> dict[str, Any]:
 
 
 class JobFields(logging.Filter):
-    """Adds job_id, attempt, queue and task to every record that is logged while a job runs.
+    """Adds job_id, attempt, queue and task to every record that is logged while a job runs, and
+    takes out what is encrypted of its arguments.
 
     Put it on a handler: ``handler.addFilter(JobFields())``. The worker command does so by itself.
     """
@@ -337,4 +342,26 @@ class JobFields(logging.Filter):
         fields: MutableMapping[str, Any] = record.__dict__
         if context is not None and "job_id" not in fields:
             fields.update(log_fields(context))
+        if context is not None and context.secrets:
+            _hide(record, context.secrets)
         return True
+
+
+def _hide(record: logging.LogRecord, secrets: tuple[str, ...]) -> None:
+    """Put ``[encrypted]`` for each of *secrets* in all that *record* says."""
+
+    def hidden(value: Any) -> Any:
+        text = value if isinstance(value, str) else str(value)
+        if not any(secret in text for secret in secrets):
+            return value
+        for secret in secrets:
+            text = text.replace(secret, "[encrypted]")
+        return text
+
+    if record.exc_info and not record.exc_text:
+        record.exc_text = _formatter.formatException(record.exc_info)
+    record.exc_info = None  # what it holds would be formatted anew
+    record.msg, record.args = hidden(record.getMessage()), None
+    for name, value in list(record.__dict__.items()):
+        if name not in _OWN and value is not None:
+            record.__dict__[name] = hidden(value)

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from pgqueue.credentials import CARD, SHAPES, is_card, may_hold
-from pgqueue.guard import REDACTED, Guard
+from pgqueue.guard import REDACTED, Guard, leaves
 
 SEALED = "$encrypted"
 """The key under which what is encrypted stands in JSON."""
@@ -65,7 +65,23 @@ def redact_shapes(text: str) -> str:
 
 def redact_json(text: str) -> str:
     """Return JSON *text* fit to be shown: no credentials, and ``[encrypted]`` where it is so."""
-    return _STRICT.redact(concealed(text), "")
+    return redact_said(concealed(text), _STRICT, "")
+
+
+def redact_said(text: str, guard: Guard, what: str) -> str:
+    """Return JSON *text*, which is for people to read, without credentials: neither as values, nor
+    within them. Of a guard that is not strict, as it is."""
+    text = guard.redact(text, what)
+    if guard.mode != "strict" or not may_hold(text):
+        return text
+    try:
+        holder = [json.loads(text)]
+    except (ValueError, RecursionError):
+        return text
+    for leaf in list(leaves(holder, what)):
+        if isinstance(leaf.value, str) and not guard.allows(leaf.path):
+            leaf.holder[leaf.key] = redact(leaf.value)
+    return json.dumps(holder[0], ensure_ascii=False)
 
 
 def shown(text: str) -> str:

@@ -1,19 +1,23 @@
 """What a task says of safety: credentials in its jobs, who may have it run, what is encrypted."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from pgqueue import failure
 from pgqueue.context import Context
 from pgqueue.errors import InvalidOption, UndecodablePayload
-from pgqueue.guard import Guard, Mode, guarding
+from pgqueue.guard import Guard, Mode, guarding, leaves
 from pgqueue.job import Job
 from pgqueue.keyring import KeyRing
 from pgqueue.notes import Checkpoint, Line, Note
 from pgqueue.options import Rules
 from pgqueue.outcome import Failure
-from pgqueue.redaction import redact
+from pgqueue.redaction import redact, redact_said
 from pgqueue.sealing import Sealer, is_sealed
+
+_SECRET = 4
+"""Characters from which on a text is looked for: shorter ones are found everywhere."""
 
 Authorize = Callable[[Context], bool | Awaitable[bool]]
 """Whether the context's job may run. May raise :class:`Unauthorized` to say why not."""
@@ -114,17 +118,29 @@ class Safety:
             # As it is: the next attempt is to go on with it.
             return Checkpoint(self._sealed(job, note.value, "checkpoint"))
         if isinstance(note, Line):
-            fields = note.fields and self.guard.redact(note.fields, "progress")
+            fields = note.fields and redact_said(note.fields, self.guard, "progress")
             return note._replace(
                 message=self._sealed(job, redact(note.message), "log"),
                 fields=fields and self._sealed(job, fields, "log"),
             )
-        detail = note.detail and self.guard.redact(note.detail, "progress")
+        detail = note.detail and redact_said(note.detail, self.guard, "progress")
         return note._replace(detail=detail and self._sealed(job, detail, "progress"))
 
     def opened_arguments(self, text: str, task: str, job_id: int) -> str:
         """Return stored arguments in the clear. Raises :class:`UndecodablePayload`."""
         return self._opener("args").open_arguments(text, task, job_id)
+
+    def secrets_of(self, job: Job) -> tuple[str, ...]:
+        """Return the texts that are encrypted among a job's arguments, the longest first: what no
+        line of its log may show."""
+        if not self.encrypts or not is_sealed(job.args):
+            return ()
+        opened = json.loads(self.opened_arguments(job.args, job.task, job.id))
+        hidden = {name: opened[name] for name in self.fields or opened if name in opened}
+        found = {leaf.value for leaf in leaves([hidden], "")}
+        texts = {value for value in found if isinstance(value, str) and len(value) >= _SECRET}
+        numbers = {str(value) for value in found if isinstance(value, int) and value >= 10**8}
+        return tuple(sorted(texts | numbers, key=len, reverse=True))
 
     def opened(self, text: str, task: str, job_id: int, place: str) -> str:
         """Return a stored text in the clear. Raises :class:`UndecodablePayload`."""

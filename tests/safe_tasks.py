@@ -7,6 +7,17 @@ from pgqueue import Context, KeyRing, Tasks
 from tests.worker_tasks import note
 
 KEYS = "PGQUEUE_KEYS"
+SECRETS = "PGQUEUE_TEST_SECRETS"
+SHAPES = (
+    "postgresql://app:{}@db/shop",
+    "password={}",
+    '{{"token": "{}"}}',
+    "Authorization: Bearer {}",
+    "eyJhbGciOiJIUzI1NiJ9.{}.dozjgNryP4J3jVmNHl0w5N",
+    "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----",
+    "api_key: {}",
+    "Cookie={}",
+)
 
 
 def may(ctx: Context) -> bool:
@@ -47,6 +58,37 @@ async def linger(ctx: Context, secret: str) -> str:
     note("start")
     await asyncio.sleep(0.2)
     return secret
+
+
+@tasks.task("hang", encrypt=encrypt, max_attempts=1, timeout=0.3)
+async def hang(ctx: Context, secret: str) -> None:
+    """Take too long, and say why."""
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        raise RuntimeError(f"interrupted with {secret}") from None
+
+
+@tasks.task("die", encrypt=encrypt, max_crashes=1, executor="process")
+def die(ctx: Context, secret: str) -> None:
+    """Vanish with the secret in hand."""
+    ctx.log(f"dying with {secret}")
+    os._exit(7)
+
+
+@tasks.task("shaped", max_attempts=1)
+def shaped(ctx: Context, n: int, how: str) -> object:
+    """Get a credential from elsewhere, as a job should, and then be careless with it."""
+    secret = os.environ[SECRETS].split()[n]
+    said = SHAPES[n % len(SHAPES)].format(secret)
+    if how == "return":
+        # A result is data: what has the shape of a credential is left out, prose is left alone.
+        return {"token": secret, "nested": [SHAPES[(0, 3, 4, 5)[n % 4]].format(secret)]}
+    if how == "progress":
+        ctx.progress({"password": secret, "seen": said})
+        ctx.log(f"seen {said}", api_key=secret, said=said)
+        ctx.log.warning("again: %s", said)
+    raise ValueError(f"refused: {said}")
 
 
 def _leak(ctx: Context, secret: str, how: str) -> str:

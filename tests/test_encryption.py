@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,9 +12,19 @@ import psycopg
 import pytest
 
 import pgqueue
-from pgqueue import Cancel, Context, InvalidOption, KeyRing, Tasks, UndecodablePayload, Waiter
+from pgqueue import (
+    Cancel,
+    Context,
+    InvalidOption,
+    JobFields,
+    KeyRing,
+    Tasks,
+    UndecodablePayload,
+    Waiter,
+)
 from pgqueue.schedule import NewSchedule
 from pgqueue.worker import Settings, Worker
+from pgqueue.worker.logs import JsonFormatter, TextFormatter
 from tests.command import Command
 
 QUICK = Settings(poll=timedelta(milliseconds=50))
@@ -384,6 +395,40 @@ def test_what_could_not_be_encrypted_is_refused(connection: psycopg.Connection[A
     NewSchedule(name="n", job=nightly.job(), cron="@daily")
     with pytest.raises(InvalidOption, match="in the clear"):
         NewSchedule(name="n", job=nightly.job("y"), cron="@daily")
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_no_line_of_its_log_shows_what_is_encrypted_of_its_arguments(
+    dsn: str, app: App, formatter: logging.Formatter
+) -> None:
+    lines: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    ear = Ear()
+    ear.setFormatter(formatter)
+    ear.addFilter(JobFields())
+    log = logging.getLogger("of.the.application")
+    log.addHandler(ear)
+
+    @app.tasks.task("tells", encrypt=["name"], max_attempts=1)
+    async def tells(name: dict[str, Any], user_id: int) -> None:
+        try:
+            raise ValueError(f"{name['first']} is unknown")
+        except ValueError:
+            log.exception("user %d: %s", user_id, name, extra={"who": name["first"]})
+
+    job = enqueue(dsn, tells.job(name={"first": MARK, "of age": True}, user_id=1815))
+    app.run_until(dsn, over(job.id))
+    log.removeHandler(ear)
+    (line,) = lines
+    assert MARK not in line
+    assert "1815" in line
+    assert "[encrypted] is unknown" in line
+    assert "Traceback" in line
+    assert "tells" in line
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """No credentials in what a job is given; none in what is kept or shown of what it said."""
 
 import ast
+import asyncio
 import json
 import re
 import time
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgqueue import (
+    Context,
     CredentialInPayload,
     CredentialWarning,
     InvalidOption,
@@ -30,6 +32,7 @@ from pgqueue.credentials import may_hold, named, shaped
 from pgqueue.guard import Guard
 from pgqueue.redaction import redact, redact_json, shown
 from pgqueue.schedule import NewSchedule
+from pgqueue.worker import Worker
 
 Connection = psycopg.Connection[Any]
 
@@ -397,6 +400,61 @@ def test_an_error_keeps_the_lines_of_its_source() -> None:
     assert described.message == "refused: token=[redacted]"
     assert "abc12345" not in str(described.traceback).replace('login(token="abc12345")', "")
     assert "raise ValueError(f" in str(described.traceback)
+
+
+def test_what_a_worker_keeps_of_a_job_has_no_credentials(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("returns")
+    async def returns() -> Any:
+        return {"token": "abc12345", "rows": 3, "seen": [f"got {JWT}"]}
+
+    @tasks.task("warned", credentials="warn")
+    async def warned() -> Any:
+        return {"token": "abc12345"}
+
+    @tasks.task("allowed", allow=["result.token"])
+    async def allowed() -> Any:
+        return {"token": "abc12345", "password": "abc12345"}
+
+    secret = "abc12345"
+
+    @tasks.task("says", max_attempts=1)
+    def says(ctx: Context) -> None:
+        ctx.log("with token=abc12345", password="abc12345")
+        ctx.progress(detail={"token": "abc12345", "line": "password: abc12345"})
+        raise ValueError(f"password={secret}")
+
+    with psycopg.connect(dsn) as connection:
+        enqueue_many(connection, [task.job() for task in tasks])
+
+    async def work() -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection, warnings.catch_warnings():
+            warnings.simplefilter("ignore", CredentialWarning)
+            async with asyncio.timeout(60), Worker(tasks, dsn):
+                while connection.execute("SELECT FROM pgqueue.jobs WHERE state <> 'dead'").rowcount:
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(work())
+    with psycopg.connect(dsn) as connection:
+        results = dict(
+            connection.execute("SELECT task, result FROM pgqueue.finished_jobs").fetchall()
+        )
+        said = connection.execute(
+            "SELECT message, fields FROM pgqueue.job_logs UNION ALL"
+            " SELECT error, history FROM pgqueue.jobs UNION ALL"
+            " SELECT traceback, NULL FROM pgqueue.attempts UNION ALL"
+            " SELECT NULL, detail FROM pgqueue.progress"
+        ).fetchall()
+    assert results["returns"] == {
+        "token": "[redacted]",
+        "rows": 3,
+        "seen": ["[redacted]"],
+    }
+    assert results["warned"] == {"token": "abc12345"}
+    assert results["allowed"] == {"token": "abc12345", "password": "[redacted]"}
+    assert len(said) == 4
+    assert "abc12345" not in str(said)
 
 
 def test_the_repr_of_a_job_shows_no_arguments() -> None:

@@ -41,6 +41,7 @@ def run(task: AnyTask, context: Context) -> Outcome:
     arguments = decode(task, context.job, started)
     if not isinstance(arguments, dict):
         return arguments
+    context.secrets = task.safety.secrets_of(context.job)
     try:
         if task.signature.takes_context:
             value = task.function(context, **arguments)

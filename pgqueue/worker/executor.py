@@ -116,6 +116,7 @@ class Executor:
             return partial(_end, arguments)
         positional = (context,) if task.signature.takes_context else ()
         function: Call = partial(task.function, *positional, **arguments)
+        context.secrets = task.safety.secrets_of(hold.job)
         if task.safety.asks:
             context.arguments = arguments
         if task.executor == "thread":
