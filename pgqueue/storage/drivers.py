@@ -71,14 +71,14 @@ async def run_async(connection: Any, operation: Operation[T], bind_arguments: An
         _require_usable(connection, connection)
         return await _drive_async(connection, operation)
     if _is_any(connection, _ASYNC):
-        result: T = await _unscoped(connection).run_sync(run, operation, bind_arguments)
+        result: T = await unscoped(connection).run_sync(run, operation, bind_arguments)
         return result
     raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
 
 
 def is_two_phase(connection: Any) -> bool:
     """Whether a session will PREPARE its transaction, which Postgres refuses after a NOTIFY."""
-    session = _unscoped(connection)
+    session = unscoped(connection)
     return bool(getattr(getattr(session, "sync_session", session), "twophase", False))
 
 
@@ -93,7 +93,7 @@ async def driver_of_async(connection: Any, bind_arguments: Any = None) -> Any:
     """:func:`driver_of` of an asynchronous connection or session."""
     if isinstance(connection, AsyncConnection):
         return connection
-    return await _unscoped(connection).run_sync(driver_of, bind_arguments)
+    return await unscoped(connection).run_sync(driver_of, bind_arguments)
 
 
 def is_autocommit(connection: Any) -> bool:
@@ -122,7 +122,7 @@ async def require_transaction_async(connection: Any, bind_arguments: Any = None)
         _require_usable(connection, connection)
         _require_transaction(connection, connection)
     elif _is_any(connection, _ASYNC):
-        await _unscoped(connection).run_sync(require_transaction, bind_arguments)
+        await unscoped(connection).run_sync(require_transaction, bind_arguments)
     else:
         raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
 
@@ -242,7 +242,7 @@ def _advice(given: Any, function: str, accepted: str) -> str:
     return accepted
 
 
-def _unscoped(given: Any) -> Any:
+def unscoped(given: Any) -> Any:
     """The session of this thread or task, behind a scoped_session."""
     return given() if _is_any(given, _SCOPED) else given
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from psycopg.errors import LockNotAvailable
 
+from pgqueue.failpoints import reach
 from pgqueue.job import Job
 from pgqueue.outcome import Committed, Lost, Outcome
 from pgqueue.storage import claiming, finishing, jobs, upkeep
@@ -112,6 +113,8 @@ class Pump:
         statements += claims
         if looks:
             statements.append(self._claimer.find_suspects())
+        if batch:
+            reach("before commit")
         sent = boottime()
         try:
             answers = await self._session.run_together(statements)
@@ -119,6 +122,8 @@ class Pump:
             if not batch or not await self._spare_the_others(batch, error):
                 raise
             return True
+        if batch:
+            reach("after commit")
         found = looks and bool(answers.pop()[0][0])
         if looks:
             self._claimer.looked(found)
@@ -127,6 +132,8 @@ class Pump:
             claimed = self._claimer.claimed(limits, answers[-len(claims) :])
             del answers[-len(claims) :]
         self._completer.written(batch, {row[0] for answer in answers for row in answer})
+        if claimed:
+            reach("after claim")
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(busy=bool(claimed))
         if claimed:
@@ -197,6 +204,7 @@ class Pump:
         suspects = await self._session.run(self._claimer.claim_suspects())
         self._claimer.claimed_apart(bool(suspects))
         if suspects:
+            reach("after claim")
             log.info("running apart %d jobs that were there when a worker vanished", len(suspects))
             self._crew.offer(self._holdings.add(suspects, sent))
             self._wait = _FIRST_WAIT

@@ -1,3 +1,4 @@
+DROP FUNCTION pgqueue.stop_clock;
 DROP VIEW pgqueue.schedule_status;
 DROP TRIGGER schedules_change ON pgqueue.schedules;
 DROP FUNCTION pgqueue.run_schedule_now, pgqueue.unschedule, pgqueue.disable_schedule,

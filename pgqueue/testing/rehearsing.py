@@ -1,0 +1,257 @@
+"""Does in a test's transaction what workers do, one job after the other, moment by moment."""
+
+import asyncio
+import copy
+import uuid
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from pgqueue.context import Context
+from pgqueue.errors import PgqueueError
+from pgqueue.job import Job
+from pgqueue.misfire import judge
+from pgqueue.outcome import (
+    Cancelled,
+    Committed,
+    Crashed,
+    Died,
+    Lost,
+    Outcome,
+    Released,
+    Retried,
+    Snoozed,
+    Succeeded,
+    Undecided,
+)
+from pgqueue.schedule import words_of
+from pgqueue.signals import Signal
+from pgqueue.storage import batches, claiming, finishing, jobs, rehearsal, schedules, upkeep
+from pgqueue.tasks import Task, Tasks
+from pgqueue.testing.desks import Desk
+from pgqueue.testing.joining import Joined
+from pgqueue.testing.values import Attempt, Drained
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.executor import Call, Executor
+from pgqueue.worker.holdings import Hold
+from pgqueue.worker.hooks import Reporter
+from pgqueue.zones import tzdata_version
+
+ENDLESS = 10_000
+"""A drain that has run so many attempts will never end by itself."""
+_LEASE = timedelta(hours=1)
+_AT_ONCE = 1000
+
+_WORDS: dict[type[Outcome], str] = {
+    Succeeded: "succeeded",
+    Committed: "succeeded",
+    Retried: "retried",
+    Died: "dead",
+    Cancelled: "cancelled",
+    Snoozed: "snoozed",
+    Released: "released",
+    Crashed: "crashed",
+    Undecided: "lost",
+    Lost: "lost",
+}
+
+
+class DrainFailed(PgqueueError):
+    """An attempt failed without an exception of its handler's, such as by its timeout."""
+
+
+class Rehearsal:
+    """One drain."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        tasks: Tasks,
+        *,
+        queues: Sequence[str] | None,
+        limit: int | None,
+        raise_errors: bool,
+        state: Any,
+    ) -> None:
+        self._desk = desk
+        self._tasks = tasks
+        self._queues = queues
+        self._limit = limit
+        self._raise_errors = raise_errors
+        self._state = state
+        self._worker_id = str(uuid.uuid4())
+        self._joined = Joined(desk, tasks, self._worker_id)
+        self._ticks = False
+        self._attempts: list[Attempt] = []
+
+    async def run(self, until: timedelta | None) -> Drained:
+        """Run what is available; with *until* also what falls due within so much time."""
+        self._ticks = until is not None
+        await self._desk.run(upkeep.sync_tasks(task.defaults for task in self._tasks))
+        if self._ticks and self._tasks.schedules:
+            await self._desk.run(schedules.sync(self._tasks.schedules.values()))
+        async with AsyncExitStack() as stack:
+            if self._state is None and self._tasks.lifespan is not None:
+                self._state = await stack.enter_async_context(self._tasks.lifespan())
+            transaction = None if self._tasks.transaction is None else self._joined
+            self._executor = _Executor(self._tasks, self._state, transaction)
+            stack.callback(self._executor.close)
+            self._reporter = Reporter(self._tasks, self._worker_id, on_retry=lambda _: None)
+            stack.push_async_callback(self._reporter.finish, 0)
+            if until is None:
+                await self._work()
+                return Drained(self._attempts)
+            return Drained(self._attempts, await self._work_until(until))
+
+    async def _work_until(self, until: timedelta) -> datetime:
+        """Go from one moment at which something is due to the next; return where time stands."""
+        now = await self._desk.run(rehearsal.stop_clock())
+        end = now + until
+        while True:
+            await self._work()
+            if self._is_full:
+                return now
+            moment = await self._desk.run(rehearsal.find_next_moment())
+            if moment is None or moment > end:
+                return await self._desk.run(rehearsal.stop_clock(end))
+            now = await self._desk.run(rehearsal.stop_clock(moment))
+
+    async def _work(self) -> None:
+        """Do all that there is to do at this moment, and what comes of that."""
+        went_on = True
+        while went_on and not self._is_full:
+            await self._desk.run(jobs.stage(limit=_AT_ONCE))
+            await self._desk.run(jobs.expire(limit=_AT_ONCE))
+            went_on = self._ticks and await self._tick()
+            went_on = await self._run_available() or went_on
+            closed = await self._desk.run(batches.close_batches(after_id=0, limit=_AT_ONCE))
+            went_on = bool(closed) or went_on
+
+    async def _tick(self) -> bool:
+        """Tick the schedules that are due; return whether any was."""
+        made = await self._desk.run(schedules.run_queued(limit=_AT_ONCE))
+        look = await self._desk.run(schedules.look(limit=_AT_ONCE))
+        for seen in look.due:
+            timing = seen.timing()
+            due = judge(timing, seen.rules, ticked_until=seen.ticked_until, now=look.now)
+            tick = schedules.tick(seen, due, words=words_of(timing), tzdata=tzdata_version())
+            await self._desk.run(tick)
+            made += len(due.ticks)
+        return bool(made)
+
+    async def _run_available(self) -> bool:
+        """Run one available job after the other; return whether there was one."""
+        before = len(self._attempts)
+        while not self._is_full:
+            claimed = await self._claim()
+            if claimed is None or not claimed.jobs:
+                break
+            await self._run_one(claimed.jobs[0], claimed.at)
+        return len(self._attempts) > before
+
+    async def _claim(self) -> claiming.Claimed | None:
+        names = self._tasks.names
+        find = rehearsal.find_next_queue(tasks=names, queues=self._queues)
+        queue = await self._desk.run(find)
+        if queue is None:
+            return None
+        return await self._desk.run(
+            claiming.claim(worker_id=self._worker_id, limits={queue: 1}, tasks=names, lease=_LEASE)
+        )
+
+    async def _run_one(self, job: Job, at: datetime) -> None:
+        hold = Hold(job, boottime())
+        outcome = await self._executor.run(hold)
+        succeeded = self._joined.take(job)
+        if finishing.is_finish(outcome):
+            finish = finishing.finish([outcome], worker_id=self._worker_id, moment=boottime())
+            if not await self._desk.run(finish):
+                outcome = Lost(*outcome[:3])
+        self._reporter.report(outcome)
+        await self._reporter.settle()
+        attempt = self._describe(succeeded or outcome, at)
+        self._attempts.append(attempt)
+        if self._raise_errors and attempt.outcome in ("retried", "dead"):
+            _raise(attempt, outcome)
+
+    def _describe(self, outcome: Outcome, at: datetime) -> Attempt:
+        job = outcome.job
+        result = getattr(outcome, "result", None)
+        return Attempt(
+            id=job.id,
+            task=job.task,
+            queue=job.queue,
+            attempt=job.attempt,
+            at=at,
+            outcome=_WORDS[type(outcome)],
+            result=None if result is None else self._tasks[job.task].codec.loads(result),
+            error=self._executor.take_error(),
+            reason=getattr(outcome, "reason", None),
+            delay=getattr(outcome, "delay", None),
+        )
+
+    @property
+    def _is_full(self) -> bool:
+        if self._limit is not None and len(self._attempts) >= self._limit:
+            return True
+        if len(self._attempts) >= ENDLESS:
+            raise PgqueueError(
+                f"{ENDLESS} attempts were run and there is more to do: does a job enqueue "
+                "itself without end? Say limit=, or a shorter until="
+            )
+        return False
+
+
+class _Executor(Executor):
+    """The worker's, in a test: process tasks run in a thread of this process, no thread outlives
+    its attempt, and what an attempt ended with is kept."""
+
+    def __init__(self, tasks: Tasks, state: Any, transaction: Joined | None) -> None:
+        super().__init__(tasks, threads=1, state=state, transaction=transaction)
+        self._error: BaseException | None = None
+
+    async def run(self, hold: Hold) -> Outcome:
+        """Run the job to its outcome, and end it when its time is up."""
+        hold.started = boottime()
+        running = asyncio.ensure_future(self.execute(hold))
+        hold.task = cast(asyncio.Task[None], running)  # it is only ever cancelled
+        if hold.job.timeout is not None:
+            loop = asyncio.get_running_loop()
+            bell = loop.call_later(hold.job.timeout, self.time_out, hold)
+            running.add_done_callback(lambda _: bell.cancel())
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError:
+            running.cancel()
+            raise
+        if hold.thread is not None:
+            await asyncio.wait({asyncio.wrap_future(hold.thread)})
+        return running.result()
+
+    def take_error(self) -> BaseException | None:
+        error, self._error = self._error, None
+        return error
+
+    def _call(self, task: Task[Any, Any], hold: Hold, context: Context) -> Call:
+        if task.executor == "process":
+            task = copy.copy(task)
+            task.executor = "thread"
+        return super()._call(task, hold, context)
+
+    def _ended(self, hold: Hold, context: Context, error: BaseException, started: float) -> Outcome:
+        self._error = error
+        return super()._ended(hold, context, error, started)
+
+
+def _raise(attempt: Attempt, outcome: Outcome) -> None:
+    """Raise what *attempt* failed with, unless the handler only said what is to become of it."""
+    error = attempt.error
+    if isinstance(error, Signal):
+        return
+    where = f"raised by {attempt.task}[{attempt.id}], attempt {attempt.attempt}, in a drain"
+    if isinstance(error, Exception):
+        error.add_note(where)
+        raise error
+    failure = getattr(outcome, "failure", None)
+    raise DrainFailed(f"{attempt}: {failure.type}: {failure.message}" if failure else str(attempt))
