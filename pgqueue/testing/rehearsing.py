@@ -88,7 +88,7 @@ class Rehearsal:
     async def run(self, until: timedelta | None) -> Drained:
         """Run what is available; with *until* also what falls due within so much time."""
         self._ticks = until is not None
-        await self._desk.run(upkeep.sync_tasks(task.defaults for task in self._tasks))
+        await self._desk.run(upkeep.sync_changed_tasks(task.defaults for task in self._tasks))
         if self._ticks and self._tasks.schedules:
             await self._desk.run(schedules.sync(self._tasks.schedules.values()))
         async with AsyncExitStack() as stack:
