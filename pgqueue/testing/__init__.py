@@ -18,12 +18,14 @@ from pgqueue.testing.databases import Databases
 from pgqueue.testing.draining import drain, drain_async
 from pgqueue.testing.faking import fake
 from pgqueue.testing.inlining import inline
+from pgqueue.testing.rehearsing import DrainFailed
 from pgqueue.testing.values import Attempt, Drained, EnqueuedJob
 from pgqueue.testing.workers import WorkerProcess, WorkerThread, crash_worker
 
 __all__ = [
     "Attempt",
     "Databases",
+    "DrainFailed",
     "Drained",
     "EnqueuedJob",
     "WorkerProcess",

@@ -33,7 +33,7 @@ from pgqueue.testing.desks import Desk
 from pgqueue.testing.joining import Joined
 from pgqueue.testing.values import Attempt, Drained
 from pgqueue.worker.clock import boottime
-from pgqueue.worker.executor import Call, Executor
+from pgqueue.worker.executor import Call, Ended, Executor
 from pgqueue.worker.holdings import Hold
 from pgqueue.worker.hooks import Reporter
 from pgqueue.zones import tzdata_version
@@ -173,11 +173,12 @@ class Rehearsal:
         attempt = self._describe(succeeded or outcome, at)
         self._attempts.append(attempt)
         if self._raise_errors and attempt.outcome in ("retried", "dead"):
-            _raise(attempt, outcome)
+            _raise(attempt)
 
     def _describe(self, outcome: Outcome, at: datetime) -> Attempt:
         job = outcome.job
         result = getattr(outcome, "result", None)
+        failure = getattr(outcome, "failure", None)
         return Attempt(
             id=job.id,
             task=job.task,
@@ -187,6 +188,7 @@ class Rehearsal:
             outcome=_WORDS[type(outcome)],
             result=None if result is None else self._tasks[job.task].codec.loads(result),
             error=self._executor.take_error(),
+            failure=None if failure is None else f"{failure.type}: {failure.message}",
             reason=getattr(outcome, "reason", None),
             delay=getattr(outcome, "delay", None),
         )
@@ -240,11 +242,12 @@ class _Executor(Executor):
         return super()._call(task, hold, context)
 
     def _ended(self, hold: Hold, context: Context, error: BaseException, started: float) -> Outcome:
-        self._error = error
+        if not (hold.timed_out or isinstance(error, Ended)):
+            self._error = error
         return super()._ended(hold, context, error, started)
 
 
-def _raise(attempt: Attempt, outcome: Outcome) -> None:
+def _raise(attempt: Attempt) -> None:
     """Raise what *attempt* failed with, unless the handler only said what is to become of it."""
     error = attempt.error
     if isinstance(error, Signal):
@@ -253,5 +256,4 @@ def _raise(attempt: Attempt, outcome: Outcome) -> None:
     if isinstance(error, Exception):
         error.add_note(where)
         raise error
-    failure = getattr(outcome, "failure", None)
-    raise DrainFailed(f"{attempt}: {failure.type}: {failure.message}" if failure else str(attempt))
+    raise DrainFailed(str(attempt))

@@ -57,14 +57,16 @@ class Attempt:
     result: Any = None
     """As the handler returned it, through JSON and back."""
     error: BaseException | None = None
-    """What the handler raised."""
+    """What the handler raised; None also if it was ended, by its timeout for example."""
+    failure: str | None = None
+    """What is kept of an attempt that failed: type and text."""
     reason: str | None = None
     """Why the job is dead."""
     delay: float | None = None
     """Seconds until it is run again, if it is."""
 
     def __str__(self) -> str:
-        said = f": {type(self.error).__name__}: {self.error}" if self.error is not None else ""
+        said = "" if self.failure is None else f": {self.failure}"
         return f"{self.task}[{self.id}] attempt {self.attempt} {self.outcome}{said}"
 
 
