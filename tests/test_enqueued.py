@@ -109,7 +109,7 @@ def test_the_error_lists_what_was_enqueued_instead(connection: Connection) -> No
         assert_enqueued(connection, send_email, containing={"user_id": 2}, queue="email")
 
     error = str(caught.value)
-    assert "expected at least one job of send-email containing {'user_id': 2}" in error
+    assert "expected at least one job of 'send-email' containing {'user_id': 2}" in error
     assert "with queue='email', found 0" in error
     assert "{'user_id': 1} (queue email, scheduled, due after 60 s)" in error
     assert "{} (queue default, available)" in error

@@ -106,18 +106,17 @@ def _judge(
     unknown = sorted(expected.keys() - _FIELDS)
     if unknown:
         raise InvalidOption(unknown[0], f"a job has no such field; it has {sorted(_FIELDS)}")
-    names = _names(task)
+    names = _names(task) or ()
     found = [
         job
         for job in jobs
-        if names is not None
-        and job.task in names
+        if job.task in names
         and all(job.args.get(name, _ABSENT) == value for name, value in (containing or {}).items())
         and all(getattr(job, name) == value for name, value in expected.items())
     ]
     if len(found) == count or (count is None and found):
         return found
-    wanted = f"{task.name if isinstance(task, Task) else task!r}"
+    wanted = repr(names[0])
     if containing:
         wanted += f" containing {dict(containing)}"
     if expected:

@@ -40,11 +40,12 @@ class WorkerProcess:
         dies: Point | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
+        if dies is not None:
+            failpoints.check(dies)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
         self._token: Path | None = None
         given = {"PGQUEUE_DSN": dsn, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         if dies is not None:
-            failpoints.check(dies)
             handle, token = tempfile.mkstemp(prefix="pgqueue-alive-")
             os.close(handle)
             self._token = Path(token)
