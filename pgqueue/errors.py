@@ -58,11 +58,16 @@ class DuplicateTask(PgqueueError):
 
 
 class IdempotencyConflict(PgqueueError):
-    """A job with this key exists, and it was enqueued with other arguments."""
+    """A job with this key exists, and it was enqueued with other arguments.
 
-    def __init__(self, key: str, job_id: int) -> None:
+    *results* are those of the whole call, in order: of ``enqueue_many`` the jobs without a conflict
+    were inserted in your transaction, and stay there unless you roll it back.
+    """
+
+    def __init__(self, key: str, job_id: int, results: Sequence[Any] = ()) -> None:
         self.key = key
         self.job_id = job_id
+        self.results = results
         super().__init__(
             f"key {key!r} already belongs to job {job_id}, which has other arguments; "
             "use a key that differs whenever the arguments do"
@@ -78,14 +83,15 @@ class UnsupportedConnection(PgqueueError):
 
 
 class SchemaMismatch(PgqueueError):
-    """The database's pgqueue schema is missing, or is not the one this code was written for."""
+    """The database's pgqueue schema is missing, or older than what this code was written for."""
 
     def __init__(self, found: str | None, wanted: str) -> None:
         self.found = found
         self.wanted = wanted
-        state = f"is at {found}" if found else "is not installed in this database"
+        state = f"is at {found}" if found else "is missing or older than this code"
         super().__init__(
-            f"the pgqueue schema {state}, this code needs {wanted}; run: pgqueue migrate"
+            f"the pgqueue schema in this database {state}, and {wanted} is needed; "
+            "run: pgqueue migrate"
         )
 
 

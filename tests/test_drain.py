@@ -387,10 +387,15 @@ def test_arguments_that_no_longer_fit_kill_the_job(diary: Diary, connection: Con
 
 
 def test_an_expired_job_is_not_run_and_is_dead(diary: Diary, connection: Connection) -> None:
-    enqueue(connection, diary.note.job("too late"), delay=7200, expires=3600)
+    connection.execute("SELECT pgqueue.pause('default')")
+    enqueue(connection, diary.note.job("too late"), expires=3600)
 
-    assert len(drain(connection, diary.tasks, until=DAY)) == 0
+    drain(connection, diary.tasks, until=HOUR / 2)
+    assert_enqueued(connection, diary.note, state="available")
+    drain(connection, diary.tasks, until=HOUR)
     assert_enqueued(connection, diary.note, state="dead")
+    connection.execute("SELECT pgqueue.resume('default')")
+    assert len(drain(connection, diary.tasks)) == 0
 
 
 class Color(Enum):
@@ -474,6 +479,39 @@ def test_hooks_middleware_and_the_lifespan_are_those_of_a_worker(connection: Con
     drain(connection, tasks, state="mine")
 
     assert seen == ["up", "before", {"pool": "opened"}, "greet", "down", "before", "mine", "greet"]
+
+
+def test_what_a_job_says_of_itself_is_kept_and_a_checkpoint_handed_on(
+    diary: Diary, connection: Connection
+) -> None:
+    @diary.tasks.task("import", max_attempts=2, backoff=Fixed(10), heartbeat="manual")
+    def import_rows(ctx: Context) -> Any:
+        begin = ctx.last_checkpoint or 0
+        ctx.log.info("begins at %d", begin)
+        ctx.progress(begin, 10)
+        ctx.extend(30)
+        if ctx.run == 1:
+            ctx.checkpoint(5)
+            raise ConnectionError
+        return begin
+
+    @diary.tasks.task("import-here", transactional=True)
+    def import_here(ctx: Context) -> None:
+        ctx.log.info("in a transaction")
+
+    job = enqueue(connection, import_rows.job())
+    here = enqueue(connection, import_here.job())
+    done = drain(connection, diary.tasks, until=HOUR, raise_errors=False)
+
+    assert done.results == [None, 5]
+    lines = connection.execute(
+        "SELECT job_id, attempt, message FROM pgqueue.job_logs ORDER BY job_id, attempt, n"
+    ).fetchall()
+    assert lines == [
+        (job.id, 1, "begins at 0"),
+        (job.id, 2, "begins at 5"),
+        (here.id, 1, "in a transaction"),
+    ]
 
 
 # Transactions in the test's transaction
@@ -615,6 +653,20 @@ def test_nobody_sleeps_and_the_systems_clock_is_left_alone(
     assert datetime.now(UTC) - wall < timedelta(minutes=1)
     assert done.now is not None
     assert timedelta(days=399) < done.now - wall < timedelta(days=401)
+
+
+def test_time_stands_still_while_something_runs(diary: Diary, connection: Connection) -> None:
+    @diary.tasks.task("slow")
+    def slow() -> None:
+        time.sleep(0.5)
+
+    enqueue_many(connection, [slow.job().options(delay=delay) for delay in (0.5, 0.6, 0.7, 60)])
+
+    done = drain(connection, diary.tasks, until=timedelta(seconds=30))
+
+    jobs = {job.id: job.run_at for job in enqueued_jobs(connection, slow)}
+    assert [attempt.at for attempt in done.attempts] == [jobs[each.id] for each in done.attempts]
+    assert len(done) == 3
 
 
 def test_delays_moments_and_ticks_come_in_the_order_of_their_times(

@@ -231,6 +231,9 @@ INDEXES_OF_JOBS = {
     "prune_batches": {"jobs_batch"},
     "replace_start": {"jobs_batch"},
     "read_status": KEY,
+    "write_progress": KEY,
+    "append_logs": KEY,
+    "prune_progress": KEY,
 }
 
 
@@ -440,6 +443,20 @@ def test_whether_a_schedule_has_a_job_is_asked_without_its_dead_ones(tables: Con
     body = tables.execute("SELECT pg_get_functiondef('pgqueue.is_under_way'::regproc)").fetchone()
     assert body
     assert "job.state <> 'dead'" in body[0]
+
+
+def test_progress_is_walked_by_its_primary_key(tables: Connection) -> None:
+    nodes = plan_of(tables, "prune_progress")
+    assert scanned(nodes, "progress") == {"progress_pkey"}
+    assert [node for node in nodes if node.kind == "Sort"] == []
+
+
+def test_recent_history_is_read_from_its_end_and_not_sorted_whole(tables: Connection) -> None:
+    nodes = plan_of(tables, "find_slow_tasks")
+    by = scanned(nodes, "finished_jobs")
+    assert by
+    assert all(index and index.endswith("_id_idx") for index in by)
+    assert "Merge Append" in {node.kind for node in nodes}
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])

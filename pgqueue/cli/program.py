@@ -12,6 +12,7 @@ import psycopg
 from pgqueue.cli import (
     batches,
     dev,
+    doctor,
     enqueue,
     jobs,
     queues,
@@ -28,6 +29,7 @@ from pgqueue.cli.database import where
 from pgqueue.cli.failures import (
     INTERRUPTED,
     PIPE_CLOSED,
+    of_encoding,
     of_pgqueue,
     of_postgres,
     of_system,
@@ -47,6 +49,8 @@ class Program(click.Group):
             return result
         except PgqueueError as error:
             raise of_pgqueue(error) from error
+        except UnicodeEncodeError as error:
+            raise of_encoding() from error
         except psycopg.Error as error:
             raise of_postgres(error, where()) from error
         except BrokenPipeError:
@@ -88,6 +92,7 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    doctor.doctor,
     jobs.jobs,
     batches.batches,
     queues.queues,

@@ -43,7 +43,7 @@ def sync(tasks_path: str, prune: bool, actor: str, as_json: bool) -> None:
     """
     tasks = load_tasks(tasks_path)
     names = sorted(task.name for task in tasks)
-    perform(sync_tasks(task.defaults for task in tasks))
+    perform(sync_tasks((task.defaults for task in tasks), tasks.targets))
     saved = perform(schedules.sync(tasks.schedules.values(), prune=prune, actor=actor))
     if as_json:
         print_json({"tasks": names, "schedules": saved})

@@ -51,9 +51,10 @@ _BACKEND = "SELECT pg_backend_pid()"
 
 
 def prepare_conninfo(dsn: str, role: str) -> str:
-    """Return *dsn* with keepalives and an application name; what the DSN says itself wins."""
-    given = conninfo_to_dict(dsn)
-    return make_conninfo("", **{**_KEEPALIVE, "application_name": f"pgqueue:{role}", **given})
+    """Return *dsn* with keepalives and an application name; what the DSN says itself wins. Only
+    the encoding is ours: whatever a job holds must be readable."""
+    given = {**_KEEPALIVE, "application_name": f"pgqueue:{role}", **conninfo_to_dict(dsn)}
+    return make_conninfo("", **{**given, "client_encoding": "UTF8"})
 
 
 async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:

@@ -1,7 +1,6 @@
 """Enqueue: new jobs become rows, in one statement."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,12 +9,11 @@ from weakref import ref
 
 from psycopg.pq import TransactionStatus
 
-from pgqueue.errors import IdempotencyConflict, InvalidOption
+from pgqueue.errors import IdempotencyConflict
+from pgqueue.metadata import dump_metadata
 from pgqueue.options import NOTHING_SAID, NewJob, Seconds, Unset, check, keeps, milliseconds
 from pgqueue.storage.arrays import texts
 from pgqueue.storage.operation import Operation, query
-
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(slots=True, unsafe_hash=True)  # a bulk enqueue makes thousands: frozen ones cost double
@@ -81,7 +79,7 @@ def enqueue(
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
             if result.conflict:
-                raise IdempotencyConflict(str(job.key), result.id)
+                raise IdempotencyConflict(str(job.key), result.id, enqueued)
     return enqueued
 
 
@@ -126,16 +124,7 @@ def _ms(duration: Seconds | None, name: str) -> int | None:
 
 def metadata_text(job: NewJob) -> str | None:
     """Return a job's metadata as JSON text. Raises :class:`InvalidOption` if it cannot be."""
-    if job.metadata is None:
-        return None
-    try:
-        text = json.dumps(dict(job.metadata), allow_nan=False, ensure_ascii=False)
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise InvalidOption("metadata", f"must be plain JSON values: {error}") from None
-    if _NUL.search(text):
-        raise InvalidOption("metadata", "must not contain NUL: no query could look into it")
-    return text
+    return None if job.metadata is None else dump_metadata(job.metadata)
 
 
 class _Option(NamedTuple):

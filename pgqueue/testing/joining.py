@@ -6,21 +6,24 @@ from pgqueue.context import Context
 from pgqueue.errors import LeaseLost, PgqueueError
 from pgqueue.job import Job
 from pgqueue.outcome import Committed, Succeeded
+from pgqueue.storage import noting
 from pgqueue.storage.drivers import run, run_async
 from pgqueue.storage.finishing import finish
 from pgqueue.storage.operation import Operation
 from pgqueue.tasks import Tasks
 from pgqueue.testing.desks import AsyncDesk, AsyncSavepoint, Desk, Savepoint
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.notes import Notes
 
 
 class Joined:
     """Gives handlers the test's connection for their transactions, and remembers what they came
     to."""
 
-    def __init__(self, desk: Desk, tasks: Tasks, worker_id: str) -> None:
+    def __init__(self, desk: Desk, tasks: Tasks, notes: Notes, worker_id: str) -> None:
         self.desk = desk
         self.tasks = tasks
+        self.notes = notes
         self.worker_id = worker_id
         self._succeeded: dict[int, Succeeded] = {}
 
@@ -101,7 +104,11 @@ class JoinedTransaction:
         return Succeeded(job, self._started, boottime(), result)
 
     def _finish(self, succeeded: Succeeded) -> Operation[set[int]]:
-        return finish([succeeded], worker_id=self._joined.worker_id, moment=boottime())
+        worker_id = self._joined.worker_id
+        lines = self._joined.notes.last_lines(self._context.job)
+        if lines is not None:
+            yield from noting.write([lines], worker_id=worker_id, moment=boottime())
+        return (yield from finish([succeeded], worker_id=worker_id, moment=boottime()))
 
     def _require_owned(self, accepted: set[int]) -> None:
         if not accepted:

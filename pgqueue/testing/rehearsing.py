@@ -27,15 +27,17 @@ from pgqueue.outcome import (
 )
 from pgqueue.schedule import words_of
 from pgqueue.signals import Signal
-from pgqueue.storage import batches, claiming, finishing, jobs, rehearsal, schedules, upkeep
+from pgqueue.storage import batches, claiming, finishing, jobs, noting, rehearsal, schedules, upkeep
 from pgqueue.tasks import Task, Tasks
 from pgqueue.testing.desks import Desk
 from pgqueue.testing.joining import Joined
 from pgqueue.testing.values import Attempt, Drained
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.executor import Call, Ended, Executor
-from pgqueue.worker.holdings import Hold
+from pgqueue.worker.holdings import Hold, Holdings
 from pgqueue.worker.hooks import Reporter
+from pgqueue.worker.leases import Leases
+from pgqueue.worker.notes import Notes
 from pgqueue.zones import tzdata_version
 
 ENDLESS = 10_000
@@ -81,21 +83,25 @@ class Rehearsal:
         self._raise_errors = raise_errors
         self._state = state
         self._worker_id = str(uuid.uuid4())
-        self._joined = Joined(desk, tasks, self._worker_id)
+        self._holdings = Holdings()
+        leases = Leases(_LEASE.total_seconds(), on_ask=lambda: None)
+        self._notes = Notes(self._holdings, leases, on_due=lambda _: None)
+        self._joined = Joined(desk, tasks, self._notes, self._worker_id)
         self._ticks = False
         self._attempts: list[Attempt] = []
 
     async def run(self, until: timedelta | None) -> Drained:
         """Run what is available; with *until* also what falls due within so much time."""
         self._ticks = until is not None
-        await self._desk.run(upkeep.sync_changed_tasks(task.defaults for task in self._tasks))
+        declared = [task.defaults for task in self._tasks]
+        await self._desk.run(upkeep.sync_changed_tasks(declared, self._tasks.targets))
         if self._ticks and self._tasks.schedules:
             await self._desk.run(schedules.sync(self._tasks.schedules.values()))
         async with AsyncExitStack() as stack:
             if self._state is None and self._tasks.lifespan is not None:
                 self._state = await stack.enter_async_context(self._tasks.lifespan())
             transaction = None if self._tasks.transaction is None else self._joined
-            self._executor = _Executor(self._tasks, self._state, transaction)
+            self._executor = _Executor(self._tasks, self._state, transaction, self._notes)
             stack.callback(self._executor.close)
             self._reporter = Reporter(self._tasks, self._worker_id, on_retry=lambda _: None)
             stack.push_async_callback(self._reporter.finish, 0)
@@ -112,10 +118,10 @@ class Rehearsal:
             await self._work()
             if self._is_full:
                 return now
+            if now >= end:
+                return now
             moment = await self._desk.run(rehearsal.find_next_moment())
-            if moment is None or moment > end:
-                return await self._desk.run(rehearsal.stop_clock(end))
-            now = await self._desk.run(rehearsal.stop_clock(moment))
+            now = await self._desk.run(rehearsal.stop_clock(min(moment or end, end)))
 
     async def _work(self) -> None:
         """Do all that there is to do at this moment, and what comes of that."""
@@ -161,19 +167,27 @@ class Rehearsal:
         )
 
     async def _run_one(self, job: Job, at: datetime) -> None:
-        hold = Hold(job, boottime())
+        (hold,) = self._holdings.add([job], boottime())
         outcome = await self._executor.run(hold)
         succeeded = self._joined.take(job)
-        if finishing.is_finish(outcome):
-            finish = finishing.finish([outcome], worker_id=self._worker_id, moment=boottime())
-            if not await self._desk.run(finish):
-                outcome = Lost(*outcome[:3])
+        outcome = await self._write(outcome)
+        self._holdings.drop(job)
         self._reporter.report(outcome)
         await self._reporter.settle()
         attempt = self._describe(succeeded or outcome, at)
         self._attempts.append(attempt)
         if self._raise_errors and attempt.outcome in ("retried", "dead"):
             _raise(attempt)
+
+    async def _write(self, outcome: Outcome) -> Outcome:
+        """Write what the attempt has said and what it came to; return that, or that it was lost."""
+        said = self._notes.take([outcome])
+        await self._desk.run(noting.write(said, worker_id=self._worker_id, moment=boottime()))
+        self._notes.written(said)
+        if not finishing.is_finish(outcome):
+            return outcome
+        finish = finishing.finish([outcome], worker_id=self._worker_id, moment=boottime())
+        return outcome if await self._desk.run(finish) else Lost(*outcome[:3])
 
     def _describe(self, outcome: Outcome, at: datetime) -> Attempt:
         job = outcome.job
@@ -209,8 +223,8 @@ class _Executor(Executor):
     """The worker's, in a test: process tasks run in a thread of this process, no thread outlives
     its attempt, and what an attempt ended with is kept."""
 
-    def __init__(self, tasks: Tasks, state: Any, transaction: Joined | None) -> None:
-        super().__init__(tasks, threads=1, state=state, transaction=transaction)
+    def __init__(self, tasks: Tasks, state: Any, transaction: Joined | None, notes: Notes) -> None:
+        super().__init__(tasks, threads=1, state=state, transaction=transaction, scribe=notes)
         self._error: BaseException | None = None
 
     async def run(self, hold: Hold) -> Outcome:
@@ -229,7 +243,8 @@ class _Executor(Executor):
             raise
         if hold.thread is not None:
             await asyncio.wait({asyncio.wrap_future(hold.thread)})
-        return running.result()
+        hold.outcome = running.result()
+        return hold.outcome
 
     def take_error(self) -> BaseException | None:
         error, self._error = self._error, None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pgqueue.storage import batches, jobs, upkeep
+from pgqueue.storage import batches, jobs, noting, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.session import Session
@@ -47,6 +47,7 @@ class Maintenance:
         self._wake = asyncio.Event()
         self._awake_since = 0.0
         self._closed = 0
+        self._pruned_to = 0
         self.last_success = boottime()
         self._stage = Chore("stage", self._do_stage)
         ticker = Ticker(session)
@@ -58,6 +59,7 @@ class Maintenance:
             Chore("expire", self._do_expire),
             Chore("close batches", self._do_close_batches),
             Chore("prune", self._do_prune),
+            Chore("prune progress", self._do_prune_progress),
             Chore("make partitions", self._do_make_partitions),
             Chore("forget partitions", self._do_forget_partitions),
         ]
@@ -149,6 +151,14 @@ class Maintenance:
     async def _do_prune(self) -> float:
         pruned = await self.session.run(upkeep.prune(limit=LIMIT))
         return 0.0 if pruned >= LIMIT else _MINUTE
+
+    async def _do_prune_progress(self) -> float:
+        window = await self.session.run(noting.prune_progress(after=self._pruned_to, limit=LIMIT))
+        self._pruned_to = window.last or 0
+        if window.looked_at < LIMIT:
+            self._pruned_to = 0
+            return _HOUR
+        return _TICK
 
     async def _do_make_partitions(self) -> float:
         await self.session.run(upkeep.make_partitions())

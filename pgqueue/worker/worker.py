@@ -13,6 +13,8 @@ import psycopg
 from pgqueue.context import Why
 from pgqueue.errors import PgqueueError
 from pgqueue.storage import schedules, schema, upkeep
+from pgqueue.storage.advice import explain
+from pgqueue.storage.connect import masked
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
@@ -82,7 +84,7 @@ class Worker:
             log.critical("%s", error)
             return EXIT_CONFIGURE
         except psycopg.Error as error:
-            log.critical("%s", str(error).strip())
+            log.critical("%s", explain(error, masked(self._dsn)))
             return EXIT_CONFIGURE
         assert self._broken is not None
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -222,7 +224,8 @@ class Worker:
                 await self._session.open()
                 await self._session.run(schema.require_schema())
                 home = await self._session.run(schema.require_home())
-                await self._session.run(upkeep.sync_tasks(task.defaults for task in self.tasks))
+                declared = [task.defaults for task in self.tasks]
+                await self._session.run(upkeep.sync_tasks(declared, self.tasks.targets))
                 await self._session.run(upkeep.make_partitions())
                 await self._declare_schedules()
                 return home

@@ -1,8 +1,8 @@
 -- The clock of a test: in a transaction that is to be rolled back, time goes on as far as a test
 -- wants, for this transaction alone.
 
--- Stop the clocks of the transaction, at a given moment or at the present, and never before the
--- moment at which they stand already. From then on now(), clock_timestamp() and
+-- Stop the clocks of the transaction, at a given moment or at the present, and never earlier than it
+-- is already. From then on now(), clock_timestamp() and
 -- statement_timestamp() are found in a schema that the transaction makes for itself, before those of
 -- pg_catalog; so all that the queue does, and what the application does, is done at that moment. Rolled
 -- back, to a savepoint or all of it, this is undone like anything else.
@@ -13,7 +13,8 @@ CREATE FUNCTION pgqueue.stop_clock(at timestamptz DEFAULT NULL) RETURNS timestam
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 DECLARE
     stands CONSTANT timestamptz := nullif(current_setting('pgqueue.clock', true), '');
-    moment CONSTANT timestamptz := greatest(stands, pg_catalog.clock_timestamp(), at);
+    moment CONSTANT timestamptz := greatest(stands, at, CASE
+        WHEN stands IS NULL OR at IS NULL THEN pg_catalog.clock_timestamp() END);
     path CONSTANT text := current_setting('search_path');
     -- Of its own: tests that run side by side would wait for each other to be rolled back.
     own CONSTANT text := 'pgqueue_clock_' || replace(gen_random_uuid()::text, '-', '');
