@@ -13,7 +13,14 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import create_engine, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    mapped_column,
+    scoped_session,
+    sessionmaker,
+)
 
 from pgqueue import (
     Cancel,
@@ -22,6 +29,7 @@ from pgqueue import (
     Fail,
     Fixed,
     JobEvent,
+    LeaseLost,
     NewJob,
     PgqueueError,
     Retry,
@@ -36,6 +44,8 @@ from pgqueue import (
     enqueue_many,
     schedule,
 )
+from pgqueue.storage import upkeep
+from pgqueue.storage.drivers import run
 from pgqueue.testing import (
     Drained,
     DrainFailed,
@@ -582,6 +592,47 @@ def test_a_result_that_cannot_be_stored_undoes_the_handlers_work(
     assert connection.execute("SELECT name FROM pgqueue.queues").fetchall() == []
 
 
+def test_a_handler_that_spoils_the_tests_transaction_is_named_as_the_cause(
+    diary: Diary, connection: Connection
+) -> None:
+    @diary.tasks.task("spoil")
+    def spoil() -> None:
+        connection.execute("SELECT 1 / 0")
+
+    enqueue(connection, spoil.job())
+    with pytest.raises(UnsupportedConnection, match="transaction has failed") as caught:
+        drain(connection, diary.tasks, raise_errors=False)
+    assert isinstance(caught.value.__cause__, psycopg.errors.DivisionByZero)
+
+
+def test_a_scoped_session_is_that_of_the_thread_that_drains(diary: Diary, shared_dsn: str) -> None:
+    @diary.tasks.task("whose", transactional=True)
+    def whose(ctx: Context) -> bool:
+        return ctx.session is mine
+
+    engine = create_engine(url_of(shared_dsn))
+    session = scoped_session(sessionmaker(engine))
+    mine = session()
+    enqueue(session, whose.job())
+
+    assert drain(session, diary.tasks).results == [True]
+    session.remove()
+    engine.dispose()
+
+
+def test_a_lease_that_a_handler_says_is_lost_leaves_the_job_as_it_is(
+    diary: Diary, connection: Connection
+) -> None:
+    @diary.tasks.task("lose")
+    def lose(ctx: Context) -> None:
+        raise LeaseLost(ctx.id, ctx.attempt)
+
+    job = enqueue(connection, lose.job())
+
+    assert [each.outcome for each in drain(connection, diary.tasks).attempts] == ["lost"]
+    assert job_row(connection, job.id).state == "running"
+
+
 def test_a_coroutines_transaction_wants_an_asynchronous_connection(
     diary: Diary, connection: Connection
 ) -> None:
@@ -858,6 +909,34 @@ def test_tests_side_by_side_do_not_wait_for_each_other(
         assert drain(connection, first.tasks, until=HOUR).results == ["first"]
         assert drain(other, second.tasks, until=HOUR).results == ["second"]
         other.rollback()
+
+
+def test_tasks_that_are_written_down_keep_no_other_test_waiting(diary: Diary, dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        run(connection, upkeep.sync_tasks([diary.note.defaults], diary.tasks.targets))
+    with psycopg.connect(dsn) as one, psycopg.connect(dsn) as other:
+        for connection in (one, other):
+            connection.execute("SET LOCAL lock_timeout = '5s'")
+            enqueue(connection, diary.note.job("hello"), delay=60)
+            assert drain(connection, diary.tasks, until=HOUR).results == ["hello"]
+        one.rollback()
+        other.rollback()
+
+
+@pytest.mark.parametrize(
+    "changed", ["queue = 'x'", "timeout_ms = 5", "keep = '3 days'", "target_ms = 1"]
+)
+def test_a_task_that_is_written_down_otherwise_is_written_down_anew(
+    diary: Diary, connection: Connection, changed: str
+) -> None:
+    drain(connection, diary.tasks)
+    declared = [diary.note.defaults]
+    targets = diary.tasks.targets
+    assert run(connection, upkeep.sync_changed_tasks(declared, targets)) == 0
+    connection.execute(f"UPDATE pgqueue.tasks SET {changed}")  # noqa: S608  our own words
+
+    assert run(connection, upkeep.sync_changed_tasks(declared, targets)) == 1
+    assert run(connection, upkeep.sync_changed_tasks(declared, targets)) == 0
 
 
 def test_a_role_that_may_make_no_schema_can_drain_but_not_move_the_clock(

@@ -41,6 +41,10 @@ def drain(
     application's own ``now()`` as well, and the next drain begins there. Python's clock is left
     alone.
 
+    Tests side by side on one database wait for each other's end if they move the clock over the
+    same declared schedules, or if the tasks are not written down there yet (``pgqueue sync`` does
+    that).
+
     *limit*: stop after so many attempts. *queues*: only these; all by default. *raise_errors*:
     raise what a handler raised, once its outcome is written; False: go on, it is in the answer.
     *state* is ``ctx.state``; without it the lifespan of *tasks* is entered. Process tasks run in a

@@ -9,22 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from pgqueue.context import Context
-from pgqueue.errors import PgqueueError
+from pgqueue.errors import PgqueueError, UnsupportedConnection
 from pgqueue.job import Job
 from pgqueue.misfire import judge
-from pgqueue.outcome import (
-    Cancelled,
-    Committed,
-    Crashed,
-    Died,
-    Lost,
-    Outcome,
-    Released,
-    Retried,
-    Snoozed,
-    Succeeded,
-    Undecided,
-)
+from pgqueue.outcome import Cancelled, Died, Lost, Outcome, Retried, Snoozed, Succeeded
 from pgqueue.schedule import words_of
 from pgqueue.signals import Signal
 from pgqueue.storage import batches, claiming, finishing, jobs, noting, rehearsal, schedules, upkeep
@@ -47,14 +35,10 @@ _AT_ONCE = 1000
 
 _WORDS: dict[type[Outcome], str] = {
     Succeeded: "succeeded",
-    Committed: "succeeded",
     Retried: "retried",
     Died: "dead",
     Cancelled: "cancelled",
     Snoozed: "snoozed",
-    Released: "released",
-    Crashed: "crashed",
-    Undecided: "lost",
     Lost: "lost",
 }
 
@@ -170,11 +154,15 @@ class Rehearsal:
         (hold,) = self._holdings.add([job], boottime())
         outcome = await self._executor.run(hold)
         succeeded = self._joined.take(job)
-        outcome = await self._write(outcome)
+        error = self._executor.take_error()
+        try:
+            outcome = await self._write(outcome)
+        except UnsupportedConnection as problem:
+            raise problem from error  # a handler has spoilt the test's transaction
         self._holdings.drop(job)
         self._reporter.report(outcome)
         await self._reporter.settle()
-        attempt = self._describe(succeeded or outcome, at)
+        attempt = self._describe(succeeded or outcome, error, at)
         self._attempts.append(attempt)
         if self._raise_errors and attempt.outcome in ("retried", "dead"):
             _raise(attempt)
@@ -189,7 +177,7 @@ class Rehearsal:
         finish = finishing.finish([outcome], worker_id=self._worker_id, moment=boottime())
         return outcome if await self._desk.run(finish) else Lost(*outcome[:3])
 
-    def _describe(self, outcome: Outcome, at: datetime) -> Attempt:
+    def _describe(self, outcome: Outcome, error: BaseException | None, at: datetime) -> Attempt:
         job = outcome.job
         result = getattr(outcome, "result", None)
         failure = getattr(outcome, "failure", None)
@@ -201,7 +189,7 @@ class Rehearsal:
             at=at,
             outcome=_WORDS[type(outcome)],
             result=None if result is None else self._tasks[job.task].codec.loads(result),
-            error=self._executor.take_error(),
+            error=error,
             failure=None if failure is None else f"{failure.type}: {failure.message}",
             reason=getattr(outcome, "reason", None),
             delay=getattr(outcome, "delay", None),

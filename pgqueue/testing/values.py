@@ -53,7 +53,7 @@ class Attempt:
     at: datetime
     """When it was run, by the test's clock."""
     outcome: str
-    """``succeeded``, ``retried``, ``dead``, ``cancelled``, ``snoozed``, ``released``, ``lost``."""
+    """``succeeded``, ``retried``, ``dead``, ``cancelled``, ``snoozed`` or ``lost``."""
     result: Any = None
     """As the handler returned it, through JSON and back."""
     error: BaseException | None = None

@@ -174,6 +174,8 @@ class WorkerThread:
             with suppress(RuntimeError):  # the loop is closed: it has ended by itself
                 self._loop.call_soon_threadsafe(self._worker.stop)
         self._thread.join(_STOPS_WITHIN)
+        if self._thread.is_alive():
+            raise PgqueueError(f"within {_STOPS_WITHIN:g} s the worker did not stop")
 
     def __enter__(self) -> Self:
         return self.start()
