@@ -1,14 +1,11 @@
 """Does in a test's transaction what workers do, one job after the other, moment by moment."""
 
-import asyncio
-import copy
 import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from pgqueue.context import Context
 from pgqueue.errors import PgqueueError, UnsupportedConnection
 from pgqueue.job import Job
 from pgqueue.misfire import judge
@@ -16,13 +13,13 @@ from pgqueue.outcome import Cancelled, Died, Lost, Outcome, Retried, Snoozed, Su
 from pgqueue.schedule import words_of
 from pgqueue.signals import Signal
 from pgqueue.storage import batches, claiming, finishing, jobs, noting, rehearsal, schedules, upkeep
-from pgqueue.tasks import Task, Tasks
+from pgqueue.tasks import Tasks
 from pgqueue.testing.desks import Desk
+from pgqueue.testing.executing import TestsExecutor
 from pgqueue.testing.joining import Joined
 from pgqueue.testing.values import Attempt, Drained
 from pgqueue.worker.clock import boottime
-from pgqueue.worker.executor import Call, Ended, Executor
-from pgqueue.worker.holdings import Hold, Holdings
+from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.hooks import Reporter
 from pgqueue.worker.leases import Leases
 from pgqueue.worker.notes import Notes
@@ -85,7 +82,7 @@ class Rehearsal:
             if self._state is None and self._tasks.lifespan is not None:
                 self._state = await stack.enter_async_context(self._tasks.lifespan())
             transaction = None if self._tasks.transaction is None else self._joined
-            self._executor = _Executor(self._tasks, self._state, transaction, self._notes)
+            self._executor = TestsExecutor(self._tasks, self._state, transaction, self._notes)
             stack.callback(self._executor.close)
             self._reporter = Reporter(self._tasks, self._worker_id, on_retry=lambda _: None)
             stack.push_async_callback(self._reporter.finish, 0)
@@ -205,49 +202,6 @@ class Rehearsal:
                 "itself without end? Say limit=, or a shorter until="
             )
         return False
-
-
-class _Executor(Executor):
-    """The worker's, in a test: process tasks run in a thread of this process, no thread outlives
-    its attempt, and what an attempt ended with is kept."""
-
-    def __init__(self, tasks: Tasks, state: Any, transaction: Joined | None, notes: Notes) -> None:
-        super().__init__(tasks, threads=1, state=state, transaction=transaction, scribe=notes)
-        self._error: BaseException | None = None
-
-    async def run(self, hold: Hold) -> Outcome:
-        """Run the job to its outcome, and end it when its time is up."""
-        hold.started = boottime()
-        running = asyncio.ensure_future(self.execute(hold))
-        hold.task = cast(asyncio.Task[None], running)  # it is only ever cancelled
-        if hold.job.timeout is not None:
-            loop = asyncio.get_running_loop()
-            bell = loop.call_later(hold.job.timeout, self.time_out, hold)
-            running.add_done_callback(lambda _: bell.cancel())
-        try:
-            await asyncio.wait({running})
-        except asyncio.CancelledError:
-            running.cancel()
-            raise
-        if hold.thread is not None:
-            await asyncio.wait({asyncio.wrap_future(hold.thread)})
-        hold.outcome = running.result()
-        return hold.outcome
-
-    def take_error(self) -> BaseException | None:
-        error, self._error = self._error, None
-        return error
-
-    def _call(self, task: Task[Any, Any], hold: Hold, context: Context) -> Call:
-        if task.executor == "process":
-            task = copy.copy(task)
-            task.executor = "thread"
-        return super()._call(task, hold, context)
-
-    def _ended(self, hold: Hold, context: Context, error: BaseException, started: float) -> Outcome:
-        if not (hold.timed_out or isinstance(error, Ended)):
-            self._error = error
-        return super()._ended(hold, context, error, started)
 
 
 def _raise(attempt: Attempt) -> None:
