@@ -106,7 +106,7 @@ def assemble(
     )
     pump = Pump(
         session,
-        Bell(bell_session, list(settings.queues)),
+        Bell(bell_session, own=bell_session is not session),
         worker_id=frame.worker_id,
         tasks=tasks,
         settings=settings,

@@ -3,7 +3,8 @@ over."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from psycopg.errors import LockNotAvailable
 
@@ -28,7 +29,6 @@ log = logging.getLogger("pgqueue.worker")
 BATCH = 1000
 _FIRST_WAIT = 0.002
 _DEAF_POLL = 0.25
-_BELL_PATIENCE = 2.0
 
 
 class Pump:
@@ -106,6 +106,7 @@ class Pump:
         limits = self._claimer.limits() if self._may_claim else {}
         self._claimer.lose_patience()
         if not batch and not limits:
+            await self._bell.note(())
             return False
         writes = finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
         statements = [write.statement for write in writes]
@@ -127,7 +128,7 @@ class Pump:
         claimed = jobs.claimed(answers.pop()) if limits else []
         self._completer.written(batch, {row[0] for answer in answers for row in answer})
         self._crew.offer(self._holdings.add(claimed, sent))
-        await self._bell.note(busy=bool(claimed))
+        await self._bell.note(_short_of(limits, claimed))
         if claimed:
             self._wait = _FIRST_WAIT
         return bool(claimed) or found or bool(self._completer.refused)
@@ -135,7 +136,7 @@ class Pump:
     async def _rest(self) -> None:
         """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once
         more."""
-        if self._may_claim and not self._bell.is_held and await self._hold_bell():
+        if self._may_claim and not self._bell.is_held and await self._bell.hold():
             return
         longest = self._settings.poll.total_seconds()
         if self.is_deaf() or len(self._completer):
@@ -145,18 +146,6 @@ class Pump:
                 await self._wake.wait()
         except TimeoutError:
             self._wait = min(self._wait * 2, longest)
-
-    async def _hold_bell(self) -> bool:
-        """Hold the bell; return whether that is new. A hint's own connection may fail us."""
-        if self._bell.shares(self._session):
-            return await self._bell.hold()
-        try:
-            async with asyncio.timeout(_BELL_PATIENCE):
-                return await self._bell.hold()
-        except Exception as error:  # noqa: BLE001  without it the worker polls
-            log.warning("bell: %s; polling", str(error).strip() or type(error).__name__)
-            await self._bell.give_up()
-            return False
 
     async def _clear_doubts(self) -> None:
         """Ask the database what became of outcomes whose fate is not known."""
@@ -267,3 +256,9 @@ class Pump:
         elif cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
             raise error
         await self._session.recover(error)
+
+
+def _short_of(limits: Mapping[str, int], claimed: Sequence[Job]) -> set[str]:
+    """The queues that had fewer jobs than were wanted."""
+    counts = Counter(job.queue for job in claimed)
+    return {queue for queue, wanted in limits.items() if counts[queue] < wanted}
