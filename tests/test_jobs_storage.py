@@ -4,6 +4,7 @@ verbs. Mostly without a worker, in a transaction that is rolled back."""
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -24,9 +25,10 @@ from pgqueue.outcome import (
     Snoozed,
     Succeeded,
 )
-from pgqueue.storage import inspection, jobs, upkeep, verbs
+from pgqueue.storage import enqueueing, inspection, jobs, upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
+from tests.postgres import eventually
 from tests.rows import (
     LEASE,
     OTHER_WORKER,
@@ -380,6 +382,94 @@ def test_what_a_lost_answer_had_claimed_is_given_back(connection: Connection) ->
     assert in_state(connection, "running") == [known.id, theirs.id]
     row = job_row(connection, stray.id)
     assert (row.state, row.failures, row.crashes, row.attempt) == ("available", 0, 0, 1)
+
+
+# Cancelled while it runs
+
+NOT_DONE = [kind for kind in OUTCOMES if kind != "Succeeded"]
+
+
+@pytest.mark.parametrize("kind", NOT_DONE)
+def test_a_job_that_was_cancelled_while_it_ran_does_not_go_on(
+    connection: Connection, kind: str
+) -> None:
+    job_id, other_id = add(connection), add(connection)
+    cancelled, other = claim(connection)
+    assert run(connection, verbs.cancel([job_id])) == [(job_id, True, "requested")]
+
+    outcome = OUTCOMES[kind]
+    assert write(connection, outcome(cancelled), outcome(other)) == {job_id, other_id}
+
+    row = job_row(connection, job_id)
+    assert (row.state, row.attempt, str(row.worker_id)) == ("cancelled", 1, WORKER)
+    assert job_row(connection, other_id).state == BECOMES[kind]
+    assert attempt_rows(connection, job_id) == []
+
+
+def test_a_job_that_was_cancelled_too_late_has_succeeded(connection: Connection) -> None:
+    job_id = add(connection)
+    job = claim_one(connection)
+    run(connection, verbs.cancel([job_id]))
+    assert write(connection, OUTCOMES["Succeeded"](job)) == {job_id}
+    assert job_row(connection, job_id).state == "succeeded"
+
+
+@pytest.mark.parametrize(("kind", "said"), [("Retried", "no good"), ("Crashed", "exit code -11")])
+def test_a_cancelled_job_keeps_what_its_last_attempt_said(
+    connection: Connection, kind: str, said: str
+) -> None:
+    job_id = add(connection)
+    job = claim_one(connection)
+    run(connection, verbs.cancel([job_id]))
+    write(connection, OUTCOMES[kind](job))
+    assert "cancelled" in job_row(connection, job_id).error
+    assert said in job_row(connection, job_id).error
+
+
+@pytest.mark.parametrize("kind", NOT_DONE)
+def test_a_cancelled_job_of_a_batch_is_counted_as_cancelled(
+    connection: Connection, kind: str
+) -> None:
+    (enqueued,) = run(connection, enqueueing.enqueue([NewJob("work")], batch_id=7))
+    job = claim_one(connection)
+    run(connection, verbs.cancel([enqueued.id]))
+    write(connection, OUTCOMES[kind](job))
+    counted = connection.execute(
+        "SELECT sum(succeeded), sum(failed), sum(cancelled) FROM pgqueue.batch_outcomes"
+    ).fetchone()
+    assert counted == (0, 0, 1)
+
+
+@pytest.mark.parametrize("kind", NOT_DONE)
+def test_a_cancellation_that_meets_the_finish_is_seen_by_one_of_its_statements(
+    two: tuple[Connection, Connection], kind: str
+) -> None:
+    """It commits after the statement of the outcome's own kind has begun to wait for the row."""
+    holder, comer = two
+    job_id = add(comer)
+    job = claim_one(comer)
+    holder.execute("SELECT pgqueue.cancel(%s)", [job_id])
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(write, comer, OUTCOMES[kind](job))
+        with psycopg.connect(comer.info.dsn, autocommit=True) as watcher:
+            eventually(
+                lambda: watcher.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone()
+            )
+        holder.commit()
+        assert writing.result(30) == {job_id}
+    assert job_row(comer, job_id).state == "cancelled"
+
+
+def test_a_cancelled_job_whose_claim_was_never_answered_is_left_to_the_rescuer(
+    connection: Connection,
+) -> None:
+    job_id = add(connection)
+    claim_one(connection)
+    run(connection, verbs.cancel([job_id]))
+    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[])) == 0
+    lapse(connection)
+    assert run(connection, jobs.rescue(limit=10)) == (0, 0, 1)
+    assert job_row(connection, job_id).state == "cancelled"
 
 
 # What a finish writes

@@ -291,6 +291,32 @@ def test_a_cancelled_job_that_fails_in_its_thread_is_not_tried_again(dsn: str) -
     assert state_of(dsn, job) == "cancelled"
 
 
+def test_the_hooks_of_failure_and_death_do_not_hear_of_a_job_that_was_cancelled(dsn: str) -> None:
+    tasks = Tasks()
+    heard: list[Any] = []
+    started = threading.Event()
+
+    @tasks.task("stubborn", max_attempts=1)
+    def stubborn(ctx: Context) -> None:
+        started.set()
+        while not ctx.cancelled:
+            time.sleep(0.01)
+        raise ValueError("its cleanup failed")
+
+    tasks.on_dead(heard.append)
+    tasks.on_attempt_failed(heard.append)
+    (job,) = enqueue(dsn, stubborn.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn):
+            await until(started.is_set)
+            rows(dsn, "SELECT pgqueue.cancel(%s)", job)
+            await until_state(dsn, job, "cancelled")
+
+    asyncio.run(work())
+    assert heard == []
+
+
 def test_a_hook_that_never_returns_does_not_keep_the_worker_from_stopping(dsn: str) -> None:
     tasks = Tasks()
     over = threading.Event()

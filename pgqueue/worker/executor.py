@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pgqueue import failure
 from pgqueue.context import Context, Stop, Why, enter
 from pgqueue.job import Job, Reason
-from pgqueue.outcome import Died, Outcome, Released, Retried, Snoozed, Succeeded
+from pgqueue.outcome import Died, Outcome, Succeeded
 from pgqueue.tasks import Task, Tasks
 from pgqueue.worker import attempt
 from pgqueue.worker.clock import boottime
@@ -72,7 +72,7 @@ class Executor:
                 call = partial(middleware, context, call)
             value = await call()
         except BaseException as error:  # noqa: BLE001  SystemExit and cancellation included
-            return _unless_cancelled(hold, self._ended(hold, context, error, started))
+            return self._ended(hold, context, error, started)
         outcome: Outcome = context.outcome or attempt.succeed(task, job, value, started)
         return outcome
 
@@ -166,13 +166,6 @@ class Executor:
         ):
             return attempt.stopped(job, hold.stop.why, started)
         return attempt.conclude(task, job, error, started, hold.stop.why)
-
-
-def _unless_cancelled(hold: Hold, outcome: Outcome) -> Outcome:
-    """A job that a person has cancelled is not tried again, however its attempt went."""
-    if hold.stop.why is Why.CANCELLED and isinstance(outcome, (Retried, Snoozed, Released)):
-        return attempt.stopped(hold.job, Why.CANCELLED, outcome.started)
-    return outcome
 
 
 async def _end(outcome: Outcome) -> Any:

@@ -108,7 +108,7 @@ class Pump:
         if not batch and not limits:
             await self._bell.note(())
             return False
-        writes = finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
+        writes = self._writes(batch)
         statements = [write.statement for write in writes]
         looks = bool(limits) and self._claimer.wants_look()
         if limits:
@@ -126,7 +126,7 @@ class Pump:
         if looks:
             self._claimer.looked(found)
         claimed = jobs.claimed(answers.pop()) if limits else []
-        self._completer.written(batch, {row[0] for answer in answers for row in answer})
+        self._completer.written(batch, finishing.accepted(writes, answers))
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(_short_of(limits, claimed))
         if claimed:
@@ -212,15 +212,14 @@ class Pump:
             return True
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
+            writes = self._writes(half)
             try:
-                accepted = await self._session.run_together(
-                    [w.statement for w in self._writes(half)]
-                )
+                answers = await self._session.run_together([write.statement for write in writes])
             except Exception as half_error:
                 if not await self._spare_the_others(half, half_error):
                     raise
             else:
-                self._completer.written(half, {row[0] for answer in accepted for row in answer})
+                self._completer.written(half, finishing.accepted(writes, answers))
         return True
 
     def _writes(self, batch: Sequence[Outcome]) -> list[finishing.Finish]:
