@@ -25,6 +25,8 @@ class LossyProxy:
         """Swallow, and acknowledge, all that is sent: at once, or from the first statement on."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
+        self.swallowed = 0
+        """How often something was swallowed."""
         self.lost = 0
         """How many COMMITs were lost, or their answers."""
 
@@ -86,6 +88,7 @@ class Line:
         with contextlib.suppress(OSError):
             while data := self._client.recv(65536):
                 if self._is_silent(data):
+                    self._proxy.swallowed += 1
                     continue
                 if self._loss != "nothing" and b"COMMIT\0" in data:
                     self._proxy.lost += 1
@@ -105,7 +108,7 @@ class Line:
         _hang_up(self._client, self._server)
 
     def _is_silent(self, asked: bytes) -> bool:
-        statement = asked[:1] in (b"P", b"Q")
+        statement = asked[:1] in (b"P", b"B", b"Q")
         silence = self._proxy.silence
         return silence == "always" or (silence == "after login" and statement)
 

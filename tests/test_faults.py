@@ -233,6 +233,27 @@ def test_a_handler_that_cannot_be_ended_ends_its_process_after_the_rest_was_give
         assert stage.attempts(culprits[queue]) == [(1, "timed_out")]
 
 
+def test_a_row_that_a_handler_has_locked_keeps_no_other_from_being_given_back(
+    stage: Stage,
+) -> None:
+    stage.sql(EFFECTS)
+    worker = stage.start(lease=20, rescue_every=1)
+    stage.ready(worker)
+    (locked,) = stage.enqueue(
+        effect.job(gate="never").options(metadata={"isolation": "REPEATABLE_READ"})
+    )
+    (neighbour,) = stage.enqueue(wait.job(gate="never"))
+    stage.until_started(locked, neighbour)
+    (culprit,) = stage.enqueue(deaf.job())
+
+    assert worker.wait(within=40) == 75
+
+    assert (stage.job(culprit).state, stage.job(culprit).reason) == ("dead", "timeout")
+    assert stage.state(neighbour) == "available"
+    assert stage.attempts(neighbour) == [(1, "released")]
+    assert stage.state(locked) == "running", "left to its lease"
+
+
 def test_a_thread_past_its_timeout_keeps_its_slot_until_it_ends(stage: Stage) -> None:
     worker = stage.start(queues={"default": 3}, lease=3)
     stage.ready(worker)

@@ -20,8 +20,7 @@ from pgqueue import Cancel, Context, Snooze, Tasks
 from pgqueue.outcome import Outcome, Released
 from pgqueue.storage import jobs
 from pgqueue.storage.drivers import run
-from pgqueue.worker import Settings, Worker
-from pgqueue.worker import heartbeat as heartbeat_module
+from pgqueue.worker import Settings, Worker, backstop
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.executor import Executor
@@ -391,7 +390,7 @@ def test_without_the_connection_for_bells_jobs_run_all_the_same(dsn: str) -> Non
 def test_a_stuck_handler_in_an_embedded_worker_costs_its_neighbours_nothing(
     dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(heartbeat_module, "_STUCK_AFTER", 0.2)
+    monkeypatch.setattr(backstop, "_STUCK_AFTER", 0.2)
     tasks = Tasks()
     starts: list[int] = []
     go_on = asyncio.Event()

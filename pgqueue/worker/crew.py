@@ -45,6 +45,8 @@ class Crew:
         self._filling = False
         self._closed_for: str | None = None
         self._base = contextvars.copy_context()
+        self.ticked_at = boottime()
+        """When the event loop last went round, as far as the watch knows; read by any thread."""
 
     @property
     def is_idle(self) -> bool:
@@ -105,7 +107,7 @@ class Crew:
         """Forever: end attempts that exceed their timeout."""
         while True:
             await asyncio.sleep(_WATCH_EVERY)
-            now = boottime()
+            now = self.ticked_at = boottime()
             for hold in list(self._running):
                 timeout = hold.job.timeout
                 if timeout is None or hold.timed_out or hold.started is None:

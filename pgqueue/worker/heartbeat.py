@@ -6,21 +6,18 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
-import psycopg
 from psycopg import Connection
 
 from pgqueue.context import Why
-from pgqueue.outcome import Outcome, Released
-from pgqueue.storage import finishing, jobs, upkeep
-from pgqueue.storage.connect import connect
+from pgqueue.storage import jobs, upkeep
+from pgqueue.storage.connect import connect, deadline
 from pgqueue.storage.drivers import run
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
-from pgqueue.worker import attempt
+from pgqueue.worker.backstop import Backstop
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.holdings import Hold, Holdings
 from pgqueue.worker.outage import Outage
@@ -29,17 +26,15 @@ from pgqueue.worker.version import VERSION
 
 log = logging.getLogger("pgqueue.worker")
 
-_STUCK_AFTER = 10.0
 _RETRY = 1.0
+_GOODBYE_WITHIN = 2.0
 
 
 class Heartbeat:
     """Renews every lease this worker holds, each third of a lease.
 
     *on_news* is called (in this thread) after each renewal: a lost job was asked to stop, a stale
-    one may be started. *on_stuck* is called when an attempt went far past its timeout and cannot be
-    ended: everything else has been given back by then. ``None``: the process must go on, and what
-    else runs in it, so that is only logged.
+    one may be started. Whatever becomes of it, the *backstop* is asked each time.
     """
 
     def __init__(
@@ -51,7 +46,7 @@ class Heartbeat:
         settings: Settings,
         holdings: Holdings,
         on_news: Callable[[], None],
-        on_stuck: Callable[[], None] | None,
+        backstop: Backstop,
     ) -> None:
         self._dsn = dsn
         self._worker_id = worker_id
@@ -59,7 +54,7 @@ class Heartbeat:
         self._settings = settings
         self._holdings = holdings
         self._on_news = on_news
-        self._on_stuck = on_stuck
+        self._backstop = backstop
         self._lease = settings.lease.total_seconds()
         self._margin = min(5.0, self._lease / 6)
         self._connection: Connection[Any] | None = None
@@ -101,7 +96,7 @@ class Heartbeat:
                 self._outage.suffer(error)
                 self._disconnect()
                 pause = min(_RETRY, pause) * random.uniform(0.5, 1)
-            self._watch_for_stuck()
+            self._backstop.watch()
             self._due.wait(pause)
             self._due.clear()
         self._say_goodbye()
@@ -109,7 +104,7 @@ class Heartbeat:
     def _beat(self) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._dsn, "heartbeat")
-        with _deadline(self._connection, self._lease / 3):
+        with deadline(self._connection, self._lease / 3):
             self._renew({(h.job.id, h.job.attempt): h for h in self._holdings.all()})
             run(self._connection, self._presence())
         self._outage.end()
@@ -157,62 +152,11 @@ class Heartbeat:
             tasks=self._tasks.names,
         )
 
-    def _watch_for_stuck(self) -> None:
-        """The backstop for a dead event loop: nothing else would notice that time has run out."""
-        now = boottime()
-        stuck = [hold for hold in self._holdings.all() if _is_stuck(hold, now)]
-        if not stuck:
-            return
-        names = ", ".join(str(hold.job) for hold in stuck)
-        if self._on_stuck is None:
-            log.critical(
-                "%s: far past the timeout and cannot be ended; restart this process", names
-            )
-            return
-        log.critical("%s: far past the timeout and cannot be ended; this process gives up", names)
-        self._holdings.giving_up = True
-        holds = self._holdings.all()
-        ended = [hold.outcome for hold in holds if hold.outcome is not None]
-        try:
-            self._write(self._returns(holds, stuck))
-            # Apart, for one of them may be what the database cannot store.
-            self._write([outcome for outcome in ended if finishing.is_finish(outcome)])
-            self._release_claimed()
-        except Exception as error:  # noqa: BLE001  their leases will run out
-            log.error("could not give jobs back: %s", error)
-        self._on_stuck()
-
-    def _returns(self, holds: list[Hold], stuck: list[Hold]) -> list[Outcome]:
-        """The outcomes of what has none yet: those that are stuck had their time, the others are
-        given back."""
-        now = boottime()
-        outcomes: list[Outcome] = []
-        for hold in holds:
-            if hold in stuck:
-                task = self._tasks[hold.job.task]
-                outcomes.append(attempt.time_out(task, hold.job, hold.started or now))
-            elif not hold.stop.closed:
-                outcomes.append(Released(hold.job, now, now, "its worker was stuck"))
-        return outcomes
-
-    def _write(self, outcomes: list[Outcome]) -> None:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, "heartbeat")
-        with self._connection.transaction():
-            run(
-                self._connection,
-                finishing.finish(outcomes, worker_id=self._worker_id, moment=boottime()),
-            )
-
-    def _release_claimed(self) -> None:
-        """Give back what a claim that was on its way brought meanwhile."""
-        assert self._connection is not None
-        run(self._connection, jobs.release_strays(worker_id=self._worker_id, held=[]))
-
     def _say_goodbye(self) -> None:
         try:
             if self._connection is not None and not self._connection.closed:
-                run(self._connection, upkeep.remove_worker(worker_id=self._worker_id))
+                with deadline(self._connection, _GOODBYE_WITHIN):
+                    run(self._connection, upkeep.remove_worker(worker_id=self._worker_id))
         except Exception as error:  # noqa: BLE001  the row will be pruned
             log.debug("heartbeat: %s", error)
         self._disconnect()
@@ -221,31 +165,3 @@ class Heartbeat:
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None
-
-
-@contextmanager
-def _deadline(connection: Connection[Any], seconds: float) -> Iterator[None]:
-    """Cut a connection that does not answer in time: a peer that acknowledges every packet and says
-    nothing would be waited for without end."""
-    timer = threading.Timer(seconds, _cut, (connection,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut(connection: Connection[Any]) -> None:
-    with (
-        suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as line,
-    ):
-        line.shutdown(socket.SHUT_RDWR)
-
-
-def _is_stuck(hold: Hold, now: float) -> bool:
-    if hold.started is None or not hold.watched or hold.stop.closed:
-        return False
-    timeout = hold.job.timeout
-    return timeout is not None and now - hold.started > timeout + _STUCK_AFTER

@@ -7,6 +7,7 @@ from typing import Any
 
 from pgqueue.storage.schema import Identity
 from pgqueue.tasks import Tasks
+from pgqueue.worker.backstop import Backstop
 from pgqueue.worker.bell import Bell
 from pgqueue.worker.children import Children
 from pgqueue.worker.completer import Completer
@@ -94,7 +95,14 @@ def assemble(
         settings=settings,
         holdings=holdings,
         on_news=lambda: call_from_thread(loop, on_news),
-        on_stuck=on_stuck,
+        backstop=Backstop(
+            frame.dsn,
+            worker_id=frame.worker_id,
+            tasks=tasks,
+            holdings=holdings,
+            pulse=lambda: crew.ticked_at,
+            on_stuck=on_stuck,
+        ),
     )
     crew = Crew(
         queues=settings.queues,
