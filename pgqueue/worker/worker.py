@@ -4,7 +4,6 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.health import serve_health
+from pgqueue.worker.life import Life, LifespanFailed, StoppedEarly
 from pgqueue.worker.listener import Ears
 from pgqueue.worker.parts import Frame, Parts, assemble
 from pgqueue.worker.session import Session
@@ -31,10 +31,6 @@ EXIT_STUCK = 75
 
 _LAST_WORDS = 5.0
 """Seconds after the grace within which all is over: handlers, their outcomes, the hooks."""
-
-
-class StoppedEarly(PgqueueError):
-    """A worker was told to stop while it still waited for its database."""
 
 
 class Worker:
@@ -67,7 +63,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._broken: asyncio.Future[int] | None = None
-        self._lifespan = AsyncExitStack()
+        self._life = Life(tasks.lifespan)
         self._parts: Parts | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -78,6 +74,9 @@ class Worker:
             await self.start()
         except StoppedEarly:
             return EXIT_OK
+        except LifespanFailed as error:
+            log.critical("%s", error, exc_info=error.__cause__)
+            return EXIT_BUG
         except PgqueueError as error:
             log.critical("%s", error)
             return EXIT_CONFIGURE
@@ -94,7 +93,11 @@ class Worker:
                 code = self._broken.result()
         finally:
             stopping.cancel()
-            await self.close()
+            try:
+                await self.close()
+            except LifespanFailed as error:
+                log.critical("%s", error, exc_info=error.__cause__)
+                code = code or EXIT_BUG
         return code
 
     async def __aenter__(self) -> Self:
@@ -147,9 +150,7 @@ class Worker:
         self._session = Session(self._dsn, "pump")
         try:
             home = await self._prepare()
-            state = None
-            if self.tasks.lifespan is not None:
-                state = await self._lifespan.enter_async_context(self.tasks.lifespan())
+            state = await self._life.start(self._stopping)
         except BaseException:
             await self._session.close()
             raise
@@ -166,6 +167,7 @@ class Worker:
             frame, self._session, ears=self._ears, on_news=self._on_news, on_stuck=self._on_stuck
         )
         parts.heartbeat.start()
+        self._begin("lifespan", self._life.watch())
         self._begin("pump", parts.pump.run())
         self._begin("watch", parts.crew.watch())
         self._begin("listener", parts.ears.run())
@@ -181,7 +183,8 @@ class Worker:
         )
 
     async def close(self) -> None:
-        """Stop in the order of flow: no more claims, running jobs, their outcomes, the rest."""
+        """Stop in the order of flow: no more claims, running jobs, their outcomes, the rest. Raises
+        :class:`LifespanFailed` once all is closed, should the lifespan fail at its end."""
         parts = self.parts
         self._stopping.set()
         parts.pump.stop_claiming()
@@ -208,12 +211,12 @@ class Worker:
         await self._until(lambda: not parts.heartbeat.is_running, ends_at - boottime())
         for session in parts.sessions:
             await session.close()
-        await self._lifespan.aclose()
         self._parts = None
         left = len(parts.holdings)
         log.info(
             "worker %s stopped%s", self.id, f", {left} jobs left to their leases" if left else ""
         )
+        await self._life.end(self._hurrying)
 
     async def _prepare(self) -> schema.Identity:
         """Refuse a wrong schema or a foreign database before anything is claimed."""
@@ -241,7 +244,10 @@ class Worker:
             await part
         except Exception as error:
             assert self._broken is not None
-            if isinstance(error, PgqueueError) or remedy(error) is Remedy.CONFIGURE:
+            if isinstance(error, LifespanFailed):
+                log.critical("%s", error, exc_info=error.__cause__)
+                code = EXIT_BUG
+            elif isinstance(error, PgqueueError) or remedy(error) is Remedy.CONFIGURE:
                 log.critical("%s: %s", name, str(error).strip())
                 code = EXIT_CONFIGURE
             else:
