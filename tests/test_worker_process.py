@@ -327,6 +327,31 @@ def test_a_worker_waits_for_a_server_that_is_not_up_yet(own_server: Server, tmp_
         assert "Traceback" not in worker.log
 
 
+def test_a_worker_whose_schema_breaks_gives_back_what_it_has_not_done_and_says_so_once(
+    stage: Stage,
+) -> None:
+    worker = stage.start(queues={"default": 2}, grace=1)
+    stage.ready(worker)
+    done, undone = stage.enqueue(wait.job(gate="open"), wait_in_thread.job(gate="never"))
+    (waiting,) = stage.enqueue(wait.job(gate="never"))
+    stage.until_started(done, undone)
+    stage.sql("ALTER TABLE pgqueue.finished_jobs RENAME TO elsewhere")
+
+    stage.journal.open_gate("open")
+    assert worker.wait(within=30) == 3
+
+    rows = stage.sql("SELECT id, state, failures, crashes FROM pgqueue.jobs ORDER BY id")
+    assert rows == [
+        (done, "running", 0, 0),
+        (undone, "available", 0, 0),
+        (waiting, "available", 0, 0),
+    ]
+    (line,) = [line for line in worker.log.splitlines() if "CRITICAL" in line]
+    assert 'relation "pgqueue.finished_jobs" does not exist' in line
+    assert "LINE" not in line
+    assert "Traceback" not in worker.log
+
+
 # Several processes under one parent
 
 

@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.exits import EXIT_CONFIGURE, EXIT_OK
 from pgqueue.worker.health import serve_health
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.logs import configured
@@ -20,7 +21,6 @@ from pgqueue.worker.member import Order, send_order
 from pgqueue.worker.reloading import changes
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
-from pgqueue.worker.worker import EXIT_CONFIGURE, EXIT_OK
 
 log = logging.getLogger("pgqueue.worker")
 

@@ -11,11 +11,14 @@ import psycopg
 
 from pgqueue.context import Why
 from pgqueue.errors import PgqueueError
-from pgqueue.storage import schema, upkeep
+from pgqueue.outcome import Released
+from pgqueue.storage import jobs, schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.exits import EXIT_OK, EXIT_STUCK, condemn, sentence
 from pgqueue.worker.health import serve_health
+from pgqueue.worker.holdings import Hold
 from pgqueue.worker.life import Life, LifespanFailed, StoppedEarly
 from pgqueue.worker.listener import Ears
 from pgqueue.worker.parts import Frame, Parts, assemble
@@ -23,11 +26,6 @@ from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
 
 log = logging.getLogger("pgqueue.worker")
-
-EXIT_OK = 0
-EXIT_CONFIGURE = 3
-EXIT_BUG = 70
-EXIT_STUCK = 75
 
 _LAST_WORDS = 5.0
 """Seconds after the grace within which all is over: handlers, their outcomes, the hooks."""
@@ -74,15 +72,8 @@ class Worker:
             await self.start()
         except StoppedEarly:
             return EXIT_OK
-        except LifespanFailed as error:
-            log.critical("%s", error, exc_info=error.__cause__)
-            return EXIT_BUG
-        except PgqueueError as error:
-            log.critical("%s", error)
-            return EXIT_CONFIGURE
-        except psycopg.Error as error:
-            log.critical("%s", str(error).strip())
-            return EXIT_CONFIGURE
+        except (PgqueueError, psycopg.Error) as error:
+            return condemn(error, "start")
         assert self._broken is not None
         stopping = asyncio.ensure_future(self._stopping.wait())
         ends: set[asyncio.Future[Any]] = {stopping, self._broken}
@@ -96,8 +87,7 @@ class Worker:
             try:
                 await self.close()
             except LifespanFailed as error:
-                log.critical("%s", error, exc_info=error.__cause__)
-                code = code or EXIT_BUG
+                code = code or condemn(error, "stop")
         return code
 
     async def __aenter__(self) -> Self:
@@ -199,7 +189,9 @@ class Worker:
         await self._until(self._is_done, 2.0)
         parts.crew.abandon()
         written_by = ends_at - 1.0 - boottime()
-        await self._until(lambda: not parts.holdings and not len(parts.completer), written_by)
+        await self._until(lambda: self._running["pump"].done() or _is_written(parts), written_by)
+        if self._running["pump"].done():
+            await self._give_back(parts)
         await parts.reporter.finish(max(0.0, ends_at - 0.5 - boottime()))
         for running in self._running.values():
             running.cancel()
@@ -244,17 +236,24 @@ class Worker:
             await part
         except Exception as error:
             assert self._broken is not None
-            if isinstance(error, LifespanFailed):
-                log.critical("%s", error, exc_info=error.__cause__)
-                code = EXIT_BUG
-            elif isinstance(error, PgqueueError) or remedy(error) is Remedy.CONFIGURE:
-                log.critical("%s: %s", name, str(error).strip())
-                code = EXIT_CONFIGURE
+            if self._broken.done():
+                log.debug("%s", name, exc_info=True)  # why the worker ends has been said
             else:
-                log.critical("%s: a bug; giving back what is held", name, exc_info=True)
-                code = EXIT_BUG
-            if not self._broken.done():
-                self._broken.set_result(code)
+                self._broken.set_result(condemn(error, name))
+
+    async def _give_back(self, parts: Parts) -> None:
+        """The pump cannot write outcomes: give back what has none, by a statement that needs the
+        table of jobs alone. What ran to its end is left to its lease."""
+        holds = parts.holdings.all()
+        over = [hold.job.id for hold in holds if _is_over(hold)]
+        try:
+            await self._session.open()
+            await self._session.run(jobs.release_strays(worker_id=self.id, held=over))
+            for hold in holds:
+                if not _is_over(hold):
+                    parts.holdings.drop(hold.job)
+        except Exception as error:  # noqa: BLE001  their leases will run out
+            log.error("could not give jobs back: %s", sentence(error))
 
     def _on_news(self) -> None:
         """The heartbeat has spoken: stale jobs may start; are enough threads left?"""
@@ -273,3 +272,11 @@ class Worker:
         until = boottime() + seconds
         while not condition() and boottime() < until:  # noqa: ASYNC110  conditions of many parts
             await asyncio.sleep(0.01)
+
+
+def _is_over(hold: Hold) -> bool:
+    return hold.outcome is not None and not isinstance(hold.outcome, Released)
+
+
+def _is_written(parts: Parts) -> bool:
+    return not parts.holdings and not len(parts.completer)
