@@ -16,6 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import pgqueue
+from pgqueue import NewJob
 from pgqueue.worker.clock import boottime
 from tests.command import run_process
 from tests.postgres import Databases, Server, dsn_of, name_of
@@ -425,6 +426,93 @@ def test_processes_stop_by_themselves_when_their_parent_is_killed(stage: Stage) 
 
     assert stage.state(job) == "available"
     assert stage.attempts(job) == [(1, "released")]
+
+
+def test_a_parent_does_no_chores_on_a_copied_database(stage: Stage, server: Databases) -> None:
+    (job,) = stage.enqueue(quick.job().options(expires=0.01))
+    stage.disconnect()
+    copy = server.create(name_of(stage.dsn))
+    try:
+        answer = run_process("worker", TASKS, "--processes", "2", dsn=copy)
+        assert answer.returncode == 3
+        assert "pgqueue adopt" in answer.stderr
+        with psycopg.connect(copy) as connection:
+            row = connection.execute("SELECT state FROM pgqueue.jobs WHERE id = %s", [job])
+            assert row.fetchone() == ("available",)
+    finally:
+        server.drop(copy)
+
+
+def test_a_parent_whose_health_port_is_taken_says_so_and_ends(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        parent = stage.command("--processes", "2", "--health-port", str(port))
+        assert parent.wait(within=30) == 3
+    (line,) = [line for line in parent.log.splitlines() if "CRITICAL" in line]
+    assert f"port {port}" in line
+    assert "Traceback" not in parent.log
+
+
+def test_a_second_signal_ends_the_processes_of_a_parent_at_once(stage: Stage) -> None:
+    parent = stage.command("--processes", "2", "--grace", "60s", "-q", "default=1")
+    stage.until(lambda: len(stage.rows_of(parent)) == 2)
+    jobs = stage.enqueue(*[wait.job(gate="never") for _ in range(2)])
+    stage.until_started(*jobs)
+
+    def are_cancelled() -> bool:
+        parent.terminate()  # again: two signals that come together are one
+        return len(stage.journal.entries("cancelled")) == 2
+
+    stage.until(are_cancelled, within=20)
+    assert parent.wait(within=20) == 0
+
+    assert [stage.state(job) for job in jobs] == ["available"] * 2
+    assert [stage.attempts(job) for job in jobs] == [[(1, "released")]] * 2
+
+
+# Reloading
+
+APPLICATION = """
+import os
+from pgqueue import Tasks
+
+tasks = Tasks()
+
+
+@tasks.task("name-it")
+async def name_it() -> str:
+    return {version!r}
+"""
+
+
+def test_a_change_of_the_code_is_served_soon_even_after_one_that_was_broken(
+    stage: Stage, tmp_path: Path
+) -> None:
+    def served(version: str) -> bool:
+        (job,) = stage.enqueue(NewJob("name-it"))
+        stage.until_state(job, "succeeded", within=10)
+        return bool(stage.job(job).result == version)
+
+    home = tmp_path / "application"
+    home.mkdir()
+    source = home / "application.py"
+    source.write_text(APPLICATION.format(version="one"))
+    parent = stage.command("--reload", "--grace", "1s", tasks="application:tasks", cwd=home)
+    stage.until(lambda: served("one"))
+
+    source.write_text(APPLICATION.format(version="second"))
+    stage.until(lambda: served("second"))
+
+    source.write_text("this is (no Python\n")
+    # So often that the pause before the next start has grown.
+    stage.until(lambda: parent.log.count("SyntaxError") >= 5)
+    mended_at = time.monotonic()
+    source.write_text(APPLICATION.format(version="the third"))
+    stage.until(lambda: served("the third"))
+
+    assert time.monotonic() - mended_at < 6
+    assert "Traceback" not in parent.log
+    assert parent.exit_code is None
 
 
 # Cancelling
