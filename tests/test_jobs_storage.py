@@ -141,6 +141,35 @@ def test_a_claim_takes_no_more_than_each_queue_has_free(connection: Connection) 
     assert Counter(job.queue for job in claimed) == {"mail": 2, "reports": 4}
 
 
+def test_a_claim_takes_no_more_than_the_bytes_there_is_room_for(connection: Connection) -> None:
+    kib = f'{{"x": "{"x" * 1015}"}}'
+    assert len(kib) == 1024
+    for queue in ("large", "other"):
+        for _ in range(5):
+            add(connection, queue=queue, args=kib)
+
+    def sizes(large: int) -> dict[str, int]:
+        limits = {"large": 5, "other": 2}
+        claimed = run(
+            connection,
+            jobs.claim(
+                worker_id=WORKER,
+                limits=limits,
+                tasks=["work"],
+                lease=LEASE,
+                bytes_left={"large": large},
+            ),
+        )
+        write(connection, *[OUTCOMES["Released"](job) for job in claimed])
+        assert claimed == sorted(claimed, key=lambda job: (job.priority, job.run_at, job.id))
+        return Counter(job.queue for job in claimed)
+
+    assert sizes(3 * 1024) == {"large": 3, "other": 2}
+    assert sizes(3 * 1024 - 1) == {"large": 2, "other": 2}
+    assert sizes(0) == {"large": 1, "other": 2}, "one, however large"
+    assert sizes(2**40) == {"large": 5, "other": 2}
+
+
 def test_acceptance_7_an_unknown_task_is_left_in_the_queue(connection: Connection) -> None:
     unknown, known = add(connection, task="new-in-the-next-release"), add(connection)
     assert [job.id for job in claim(connection)] == [known]

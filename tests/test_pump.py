@@ -135,6 +135,35 @@ def test_a_row_that_somebody_has_locked_holds_up_no_other_job(dsn: str) -> None:
         assert rows.fetchall() == [("succeeded", 1)]
 
 
+def test_large_jobs_after_tiny_ones_are_not_all_leased_at_once(dsn: str) -> None:
+    tasks = Tasks()
+    gate = asyncio.Event()
+
+    @tasks.task("job")
+    async def job(size: str) -> None:
+        if size:
+            await gate.wait()
+
+    enqueue_all(dsn, [job.job(size="") for _ in range(500)])
+    leased = "SELECT sum(octet_length(args::text)) FROM pgqueue.jobs WHERE state = 'running'"
+
+    async def work() -> int:
+        async with Worker(tasks, dsn, Settings(queues={"default": 2})) as worker:
+            await drained(dsn)
+            enqueue_all(dsn, [job.job(size="x" * 60_000) for _ in range(400)])
+            await until(dsn, is_running)
+            async with asyncio.timeout(20):  # until it is not about to claim any more
+                while worker.parts.pump._wait < 0.1:
+                    await asyncio.sleep(0.01)
+            async with await psycopg.AsyncConnection.connect(dsn) as connection:
+                row = await (await connection.execute(leased)).fetchone()
+            gate.set()
+            await drained(dsn)
+            return int(row[0]) if row else 0
+
+    assert 8 < asyncio.run(work()) / (1024 * 1024) < 17
+
+
 BELLS_HELD = (
     "SELECT objid::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'"
     " AND classid = 1885827377"

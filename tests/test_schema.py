@@ -383,15 +383,19 @@ def take(connection: Connection, job_id: int) -> None:
     )
 
 
+def release_strays(connection: Connection, job_id: int) -> None:
+    # Of those that somebody has cancelled none is given back.
+    connection.execute("UPDATE pgqueue.jobs SET cancel_requested_at = NULL")
+    run(connection, jobs.release_strays(worker_id=WORKER, held=[]))
+
+
 MOVES: dict[str, Move] = {
     "claim": take,
     "claim suspects": suspect,
     "stage": lambda connection, _: run(connection, jobs.stage(limit=9)),
     "expire": expire,
     "rescue": lambda connection, _: run(connection, jobs.rescue(limit=9)),
-    "release strays": lambda connection, _: run(
-        connection, jobs.release_strays(worker_id=WORKER, held=[])
-    ),
+    "release strays": release_strays,
     "renew": lambda connection, job_id: run(
         connection, jobs.renew(worker_id=WORKER, ids=[job_id], lease=LEASE)
     ),

@@ -9,17 +9,26 @@ from pgqueue.storage.operation import Operation, Row, query
 
 _LONGEST_IDLE_MS = 2**31 - 1
 """What the server's setting can hold, some 24 days."""
+_UNBOUNDED = 2**62
 
 
 def claim(
-    *, worker_id: str, limits: Mapping[str, int], tasks: Sequence[str], lease: timedelta
+    *,
+    worker_id: str,
+    limits: Mapping[str, int],
+    tasks: Sequence[str],
+    lease: timedelta,
+    bytes_left: Mapping[str, int] | None = None,
 ) -> Operation[list[Job]]:
-    """Lease up to ``limits[queue]`` available jobs of each queue, most urgent first."""
+    """Lease up to ``limits[queue]`` available jobs of each queue, most urgent first, with arguments
+    of up to ``bytes_left[queue]`` in all; one job is leased however large it is."""
+    room = bytes_left or {}
     rows = yield from query(
         "claim_jobs",
         worker_id=worker_id,
         queues=list(limits),
         limits=list(limits.values()),
+        bytes=[room.get(queue, _UNBOUNDED) for queue in limits],
         tasks=list(tasks),
         lease_ms=_ms(lease),
     )

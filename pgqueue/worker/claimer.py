@@ -1,9 +1,10 @@
 """Decides what to claim next: for which queues, how many, and when suspects have their turn."""
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
+from pgqueue.job import Job
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
 
@@ -50,6 +51,20 @@ class Claimer:
         self._order.rotate(-1)
         wanted = {queue: self._crew.lanes[queue].wants() for queue in self._order}
         return {queue: wants for queue, wants in wanted.items() if wants}
+
+    def bytes_left(self) -> dict[str, int]:
+        """Return how many bytes of arguments there is room for, by queue."""
+        return {queue: lane.bytes_left for queue, lane in self._crew.lanes.items()}
+
+    def short_of(self, limits: Mapping[str, int], claimed: Sequence[Job]) -> set[str]:
+        """Return the queues that had fewer jobs than are wanted still, now that *claimed* are
+        here."""
+        counts = Counter(job.queue for job in claimed)
+        return {
+            queue
+            for queue, limit in limits.items()
+            if counts[queue] < limit and self._crew.lanes[queue].wants()
+        }
 
     def wants_look(self) -> bool:
         """Whether it is time to ask if suspects wait."""

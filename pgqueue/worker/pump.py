@@ -3,8 +3,7 @@ over."""
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from psycopg.errors import LockNotAvailable
 
@@ -128,7 +127,7 @@ class Pump:
         claimed = jobs.claimed(answers.pop()) if limits else []
         self._completer.written(batch, finishing.accepted(writes, answers))
         self._crew.offer(self._holdings.add(claimed, sent))
-        await self._bell.note(_short_of(limits, claimed))
+        await self._bell.note(self._claimer.short_of(limits, claimed))
         if claimed:
             self._wait = _FIRST_WAIT
         return bool(claimed) or found or bool(self._completer.refused)
@@ -230,6 +229,7 @@ class Pump:
             jobs.claim(
                 worker_id=self._worker_id,
                 limits=limits,
+                bytes_left=self._claimer.bytes_left(),
                 tasks=self._tasks,
                 lease=self._settings.lease,
             )
@@ -255,9 +255,3 @@ class Pump:
         elif cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
             raise error
         await self._session.recover(error)
-
-
-def _short_of(limits: Mapping[str, int], claimed: Sequence[Job]) -> set[str]:
-    """The queues that had fewer jobs than were wanted."""
-    counts = Counter(job.queue for job in claimed)
-    return {queue for queue, wanted in limits.items() if counts[queue] < wanted}
