@@ -65,16 +65,25 @@ class Executor:
         started = hold.started if hold.started is not None else boottime()
         context = Context(job, state=self._state, stop=hold.stop, transaction=self._transaction)
         enter(context)
-        try:
-            task = self._tasks[job.task]
-            call = self._call(task, hold, context)
-            for middleware in reversed(self._tasks.middlewares):
-                call = partial(middleware, context, call)
-            value = await call()
-        except BaseException as error:  # noqa: BLE001  SystemExit and cancellation included
-            return self._ended(hold, context, error, started)
-        outcome: Outcome = context.outcome or attempt.succeed(task, job, value, started)
-        return outcome
+        pause: float | None = 0.0
+        pauses = iter(attempt.CONFLICT_PAUSES)
+        while True:
+            try:
+                if pause:
+                    await asyncio.sleep(pause)
+                task = self._tasks[job.task]
+                call = self._call(task, hold, context)
+                for middleware in reversed(self._tasks.middlewares):
+                    call = partial(middleware, context, call)
+                value = await call()
+            except BaseException as error:  # noqa: BLE001  SystemExit and cancellation included
+                pause = attempt.pause_before_repeat(error, context, pauses)
+                if pause is None:
+                    return self._ended(hold, context, error, started)
+                context.result = None
+            else:
+                outcome: Outcome = context.outcome or attempt.succeed(task, job, value, started)
+                return outcome
 
     def time_out(self, hold: Hold) -> None:
         """End an attempt that has had its time. A process child's time is its keeper's affair."""
