@@ -61,6 +61,8 @@ class Pump:
         self._wake = asyncio.Event()
         self._claiming = True
         self._needs_partitions = False
+        self._made_partitions = False
+        """Since a batch was last written."""
         self._wait = _FIRST_WAIT
         self.is_deaf: Callable[[], bool] = lambda: False
         """Whether no ring can be heard at present: then the polls are closer."""
@@ -126,6 +128,7 @@ class Pump:
             self._claimer.looked(found)
         claimed = jobs.claimed(answers.pop()) if limits else []
         self._completer.written(batch, finishing.accepted(writes, answers))
+        self._made_partitions = False
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(self._claimer.short_of(limits, claimed))
         if claimed:
@@ -165,7 +168,7 @@ class Pump:
             self._completer.judge_refused(refused, written)
         if self._needs_partitions:
             await self._session.run(upkeep.make_partitions())
-            self._needs_partitions = False
+            self._needs_partitions, self._made_partitions = False, True
 
     async def _decision(self, job: Job, otherwise: Outcome) -> Outcome:
         """Find out what became of a COMMIT whose answer was lost."""
@@ -250,7 +253,7 @@ class Pump:
     async def _mend(self, error: Exception) -> None:
         """Do what the table says about *error*; raise what waiting cannot mend."""
         cure = remedy(error)
-        if cure is Remedy.PARTITION:
+        if cure is Remedy.PARTITION and not self._made_partitions:
             self._needs_partitions = True
         elif cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
             raise error

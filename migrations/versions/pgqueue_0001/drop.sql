@@ -3,7 +3,7 @@ DROP TRIGGER jobs_on_dead ON pgqueue.jobs;
 DROP TRIGGER jobs_batch_death ON pgqueue.jobs;
 DROP FUNCTION pgqueue.adopt, pgqueue.resume, pgqueue.pause, pgqueue.edit, pgqueue.discard,
     pgqueue.retry, pgqueue.cancel, pgqueue.why_not, pgqueue.record_verb, pgqueue.forget_partition,
-    pgqueue.make_partitions, pgqueue.make_partition, pgqueue.days_needed, pgqueue.attempt_expiry,
+    pgqueue.make_partitions, pgqueue.make_net, pgqueue.make_partition, pgqueue.days_needed, pgqueue.attempt_expiry,
     pgqueue.expiry, pgqueue.count_death, pgqueue.enqueue_on_dead, pgqueue.last_attempts,
     pgqueue.enqueue, pgqueue.enqueue_one, pgqueue.enqueue_many, pgqueue.check_jobs,
     pgqueue.fingerprint, pgqueue.milliseconds, pgqueue.ring_waiters, pgqueue.ring, pgqueue.bell,
