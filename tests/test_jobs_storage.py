@@ -319,7 +319,9 @@ def test_a_renewal_is_fenced_too(connection: Connection) -> None:
     run(connection, jobs.rescue(limit=10))
     write(connection, OUTCOMES["Succeeded"](finished))
     ids = range(mine.id, mine.id + 4)
-    renewed = run(connection, jobs.renew(worker_id=WORKER, ids=list(ids), lease=LEASE * 100))
+    renewed = run(
+        connection, jobs.renew(worker_id=WORKER, ids=list(ids), attempts=[1] * 4, lease=LEASE * 100)
+    )
 
     assert [(held.id, held.attempt, held.cancel_requested) for held in renewed] == [
         (mine.id, 1, False)
@@ -332,7 +334,7 @@ def test_a_lease_that_ran_out_but_was_not_taken_may_be_renewed(connection: Conne
     job_id = add(connection)
     claim(connection)
     lapse(connection)
-    assert run(connection, jobs.renew(worker_id=WORKER, ids=[job_id], lease=LEASE))
+    assert run(connection, jobs.renew(worker_id=WORKER, ids=[job_id], attempts=[1], lease=LEASE))
     assert run(connection, jobs.rescue(limit=10)).total == 0
 
 
@@ -342,7 +344,9 @@ def test_a_renewal_never_waits_for_a_row(two: tuple[Connection, Connection]) -> 
     first, _ = claim(comer)
     write(holder, OUTCOMES["Succeeded"](first))
     comer.execute("SET lock_timeout = '1ms'")
-    renewed = run(comer, jobs.renew(worker_id=WORKER, ids=[finishing, free], lease=LEASE))
+    renewed = run(
+        comer, jobs.renew(worker_id=WORKER, ids=[finishing, free], attempts=[1, 1], lease=LEASE)
+    )
 
     assert [held.id for held in renewed] == [free]
     assert run(comer, jobs.find_held(worker_id=WORKER, ids=[finishing, free])) == {
@@ -407,10 +411,28 @@ def test_what_a_lost_answer_had_claimed_is_given_back(connection: Connection) ->
     known, stray = claim(connection, limit=2)
     theirs = claim_one(connection, worker_id=OTHER_WORKER)
 
-    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[known.id])) == 1
+    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[known])) == 1
     assert in_state(connection, "running") == [known.id, theirs.id]
     row = job_row(connection, stray.id)
     assert (row.state, row.failures, row.crashes, row.attempt) == ("available", 0, 0, 1)
+
+
+def test_another_attempt_of_the_same_worker_is_a_stray_and_not_renewed(
+    connection: Connection,
+) -> None:
+    """Lost and claimed again by a claim whose answer was lost: the older one is still in hand."""
+    add(connection)
+    older = claim_one(connection)
+    write(connection, Released(older, 0, 1, "given back"))
+    stray = claim_one(connection)
+    assert stray.id == older.id
+
+    ids, attempts = [older.id], [older.attempt]
+    assert not run(
+        connection, jobs.renew(worker_id=WORKER, ids=ids, attempts=attempts, lease=LEASE)
+    )
+    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[stray])) == 0
+    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[older])) == 1
 
 
 # Cancelled while it runs
@@ -656,7 +678,7 @@ def test_a_rescue_passes_over_what_is_being_finished_or_renewed(
     if rescued_by == "finish":
         write(holder, OUTCOMES["Succeeded"](job))
     else:
-        run(holder, jobs.renew(worker_id=WORKER, ids=[job.id], lease=LEASE))
+        run(holder, jobs.renew(worker_id=WORKER, ids=[job.id], attempts=[job.attempt], lease=LEASE))
     comer.execute("SET lock_timeout = '1ms'")
 
     assert run(comer, jobs.rescue(limit=10)).total == 0
@@ -1119,7 +1141,7 @@ def test_a_running_job_is_asked_to_stop_and_its_worker_told(
         assert run(comer, verbs.cancel([job_id])) == [(job_id, True, "requested")]
 
     assert job_row(comer, job_id).state == "running"
-    (held,) = run(comer, jobs.renew(worker_id=WORKER, ids=[job_id], lease=LEASE))
+    (held,) = run(comer, jobs.renew(worker_id=WORKER, ids=[job_id], attempts=[1], lease=LEASE))
     assert held.cancel_requested
     payloads = {note.payload for note in comer.notifies(timeout=30, stop_after=1)}
     assert payloads == {str(job_id)}
@@ -1236,7 +1258,8 @@ def test_over_any_sequence_every_move_is_legal_and_no_attempt_ever_decreases(
         run(connection, VERBS[chance.choice([*VERBS, "retry", "retry"])](chance.choice(ids)))
 
     def give_back() -> None:
-        run(connection, jobs.release_strays(worker_id=chance.choice(workers), held=ids[::2]))
+        in_hand = [job for _, job in held[::2]]
+        run(connection, jobs.release_strays(worker_id=chance.choice(workers), held=in_hand))
 
     steps = [claim_some, claim_some, finish_one, finish_one, come_due, lose_some, act]
     steps += [claim_a_suspect, claim_a_suspect, expire_one, give_back]

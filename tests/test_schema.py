@@ -161,7 +161,12 @@ def test_what_runs_with_its_owners_rights_looks_only_where_it_should(
         "SELECT proname, proconfig FROM pg_proc "
         "WHERE prosecdef AND pronamespace = 'pgqueue'::regnamespace"
     ).fetchall()
-    assert {name for name, _ in found} == {"make_partition", "make_partitions", "forget_partition"}
+    assert {name for name, _ in found} == {
+        "make_net",
+        "make_partition",
+        "make_partitions",
+        "forget_partition",
+    }
     assert all("search_path=pgqueue, pg_temp" in config for _, config in found)
 
 
@@ -397,7 +402,7 @@ MOVES: dict[str, Move] = {
     "rescue": lambda connection, _: run(connection, jobs.rescue(limit=9)),
     "release strays": release_strays,
     "renew": lambda connection, job_id: run(
-        connection, jobs.renew(worker_id=WORKER, ids=[job_id], lease=LEASE)
+        connection, jobs.renew(worker_id=WORKER, ids=[job_id], attempts=[1], lease=LEASE)
     ),
     "succeed": finishing(lambda job: Succeeded(job, 0, 0, None)),
     "retry later": finishing(lambda job: Retried(job, 0, 0, FAILURE, 60)),

@@ -5,7 +5,11 @@ WITH strays AS MATERIALIZED (
     SELECT id
     FROM pgqueue.jobs
     WHERE lease_until IS NOT NULL AND worker_id = %(worker_id)s::uuid AND state = 'running'
-        AND id <> ALL(%(ids)s::bigint[]) AND cancel_requested_at IS NULL
+        AND cancel_requested_at IS NULL
+        AND (id, attempt) NOT IN (
+            SELECT id, attempt
+            FROM unnest(%(ids)s::bigint[], %(attempts)s::bigint[]) AS held (id, attempt)
+        )
     ORDER BY lease_until
     FOR NO KEY UPDATE SKIP LOCKED
 ), released AS (

@@ -1,12 +1,19 @@
 -- Renew what this worker holds, without ever waiting for a row: a row that is locked is being
--- finished, and does not need it. An id that does not come back is unknown, not lost.
+-- finished, and does not need it. An id that does not come back is unknown, not lost. Another attempt
+-- of the same worker's, whose claim was never answered, is not renewed by this one's id.
+-- Goes by primary key, one probe an id.
+WITH held AS MATERIALIZED (
+    SELECT job.id
+    FROM unnest(%(ids)s::bigint[], %(attempts)s::bigint[]) AS given (id, attempt)
+    CROSS JOIN LATERAL (
+        SELECT id FROM pgqueue.jobs
+        WHERE id = given.id AND attempt = given.attempt
+            AND worker_id = %(worker_id)s::uuid AND state = 'running'
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS job
+)
 UPDATE pgqueue.jobs AS job
 SET lease_until = clock_timestamp() + %(lease_ms)s::bigint * interval '1 millisecond'
-FROM (
-    SELECT id FROM pgqueue.jobs
-    WHERE id = ANY(%(ids)s::bigint[]) AND worker_id = %(worker_id)s::uuid AND state = 'running'
-    ORDER BY id
-    FOR NO KEY UPDATE SKIP LOCKED
-) AS held
+FROM held
 WHERE job.id = held.id
 RETURNING job.id, job.attempt, job.cancel_requested_at IS NOT NULL AS cancel_requested

@@ -71,9 +71,18 @@ class Held(NamedTuple):
     cancel_requested: bool
 
 
-def renew(*, worker_id: str, ids: Sequence[int], lease: timedelta) -> Operation[list[Held]]:
-    """Renew the leases of *ids* that are not locked; return those that were renewed."""
-    rows = yield from query("renew_leases", worker_id=worker_id, ids=list(ids), lease_ms=_ms(lease))
+def renew(
+    *, worker_id: str, ids: Sequence[int], attempts: Sequence[int], lease: timedelta
+) -> Operation[list[Held]]:
+    """Renew the leases of *ids*, each for its attempt, that are not locked; return those that were
+    renewed."""
+    rows = yield from query(
+        "renew_leases",
+        worker_id=worker_id,
+        ids=list(ids),
+        attempts=list(attempts),
+        lease_ms=_ms(lease),
+    )
     return [Held._make(row) for row in rows]
 
 
@@ -156,9 +165,14 @@ def find_written(*, worker_id: str, held: Sequence[Job]) -> Operation[dict[int, 
     return {row[0]: str(row[1]) for row in rows}
 
 
-def release_strays(*, worker_id: str, held: Sequence[int]) -> Operation[int]:
+def release_strays(*, worker_id: str, held: Sequence[Job]) -> Operation[int]:
     """Give back jobs leased to this worker that are not among *held*; return how many."""
-    rows = yield from query("release_strays", worker_id=worker_id, ids=list(held))
+    rows = yield from query(
+        "release_strays",
+        worker_id=worker_id,
+        ids=[job.id for job in held],
+        attempts=[job.attempt for job in held],
+    )
     return int(rows[0][0])
 
 

@@ -115,11 +115,15 @@ class Heartbeat:
         if not holds:
             return
         assert self._connection is not None
-        ids = [job_id for job_id, _ in holds]
         sent = boottime()
         renewed = run(
             self._connection,
-            jobs.renew(worker_id=self._worker_id, ids=ids, lease=self._settings.lease),
+            jobs.renew(
+                worker_id=self._worker_id,
+                ids=[job_id for job_id, _ in holds],
+                attempts=[attempt for _, attempt in holds],
+                lease=self._settings.lease,
+            ),
         )
         unknown = dict(holds)
         for held in renewed:

@@ -243,7 +243,7 @@ class Pump:
 
     async def _connected(self) -> None:
         """Begin on a new connection: give back what a lost answer had claimed for us."""
-        held = [hold.job.id for hold in self._holdings.all()]
+        held = [hold.job for hold in self._holdings.all()]
         released = await self._session.run(
             jobs.release_strays(worker_id=self._worker_id, held=held)
         )

@@ -245,7 +245,7 @@ class Worker:
         """The pump cannot write outcomes: give back what has none, by a statement that needs the
         table of jobs alone. What ran to its end is left to its lease."""
         holds = parts.holdings.all()
-        over = [hold.job.id for hold in holds if _is_over(hold)]
+        over = [hold.job for hold in holds if _is_over(hold)]
         try:
             await self._session.open()
             await self._session.run(jobs.release_strays(worker_id=self.id, held=over))
