@@ -58,10 +58,9 @@ def learn(stage: Stage) -> None:
     stage.until_drained()
 
 
-def test_what_a_killed_worker_held_runs_again_once_within_the_lease_and_six_seconds(
+def test_acceptance_15_what_a_killed_worker_held_runs_again_once_within_the_lease_and_six_seconds(
     stage: Stage,
 ) -> None:
-    """Acceptance 15."""
     lease = 3.0
     victim = stage.start(queues={"default": 3}, lease=lease)
     stage.ready(victim)

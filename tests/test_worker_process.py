@@ -61,8 +61,7 @@ def test_four_workers_run_each_of_two_thousand_jobs_once(stage: Stage) -> None:
     assert stage.value("SELECT count(*) FROM pgqueue.attempts") == 0
 
 
-def test_a_queue_of_five_slots_never_runs_a_sixth_job(stage: Stage) -> None:
-    """Acceptance 11."""
+def test_acceptance_11_a_queue_of_five_slots_never_runs_a_sixth_job(stage: Stage) -> None:
     kinds = [work, work_in_thread]
     stage.enqueue(*[kinds[n % 2].job(seconds=0.03) for n in range(100)])
     stage.start(queues={"default": 5})
@@ -75,8 +74,7 @@ def test_a_queue_of_five_slots_never_runs_a_sixth_job(stage: Stage) -> None:
     assert max(itertools.accumulate(step for _, step in sorted(steps))) == 5
 
 
-def test_an_urgent_job_overtakes_those_that_wait(stage: Stage) -> None:
-    """Acceptance 2."""
+def test_acceptance_2_an_urgent_job_overtakes_those_that_wait(stage: Stage) -> None:
     stage.ready(stage.start(queues={"default": 1}))
     (first,) = stage.enqueue(wait.job(gate="open"))
     stage.until_started(first)
@@ -90,10 +88,9 @@ def test_an_urgent_job_overtakes_those_that_wait(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.5, 5])
-def test_a_delayed_job_starts_not_before_its_time_by_the_clock_of_the_database(
+def test_acceptance_3_a_delayed_job_starts_not_before_its_time_by_the_clock_of_the_database(
     stage: Stage, delay: float
 ) -> None:
-    """Acceptance 3."""
     stage.sql("CREATE TABLE starts (job_id bigint, at timestamptz)")
     stage.ready(stage.start())
     with psycopg.connect(stage.dsn) as connection:
@@ -108,8 +105,7 @@ def test_a_delayed_job_starts_not_before_its_time_by_the_clock_of_the_database(
     assert max(waited)[0] < delay + 3
 
 
-def test_three_attempts_with_a_backoff_of_two_and_four_seconds(stage: Stage) -> None:
-    """Acceptance 4."""
+def test_acceptance_4_three_attempts_with_a_backoff_of_two_and_four_seconds(stage: Stage) -> None:
     stage.ready(stage.start())
     (job,) = stage.enqueue(fail.job())
     scheduled = (
@@ -133,8 +129,9 @@ def test_three_attempts_with_a_backoff_of_two_and_four_seconds(stage: Stage) -> 
         assert 0 <= (next_started_at - due_at).total_seconds() < 3
 
 
-def test_a_task_that_a_worker_does_not_know_waits_for_one_that_does(stage: Stage) -> None:
-    """Acceptance 7, but for the alert."""
+def test_acceptance_7_a_task_that_a_worker_does_not_know_waits_for_one_that_does(
+    stage: Stage,
+) -> None:
     old = stage.start(tasks="tests.worker_tasks:few")
     stage.ready(old)
     unknown, known = stage.enqueue(wait.job(gate="open"), quick.job())
