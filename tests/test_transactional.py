@@ -361,9 +361,9 @@ def test_a_handler_longer_than_two_leases_commits_once(
 
     assert long.effects == 1
     assert (long.row.state, long.row.result, long.row.failures) == ("succeeded", long.row.id, 0)
-    assert set(long.attempts) <= {"snoozed"}, "a conflict, at worst"
+    assert long.attempts == []
     assert long.row.finished_at - long.row.started_at >= timedelta(seconds=5)
-    assert long.runs == 1 + len(long.attempts)
+    assert 1 <= long.runs <= 4, "a conflict, at worst"
 
 
 # Conflicts
