@@ -5,7 +5,7 @@ import logging
 import psycopg
 
 from pgqueue.errors import PgqueueError
-from pgqueue.storage.advice import explain
+from pgqueue.storage.advice import explain, is_unconnected
 from pgqueue.storage.connect import masked
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.worker.life import LifespanFailed
@@ -24,7 +24,12 @@ def condemn(error: BaseException, part: str, dsn: str) -> int:
     if isinstance(error, LifespanFailed):
         log.critical("%s", error, exc_info=error.__cause__)
         return EXIT_BUG
-    if isinstance(error, PgqueueError) or remedy(error) is Remedy.CONFIGURE or is_refusal(error):
+    if (
+        isinstance(error, PgqueueError)
+        or remedy(error) is Remedy.CONFIGURE
+        or is_refusal(error)
+        or (isinstance(error, psycopg.Error) and is_unconnected(error))
+    ):
         log.critical("%s: %s", part, sentence(error, dsn))
         return EXIT_CONFIGURE
     log.critical("%s: a bug; giving back what is held", part, exc_info=error)
