@@ -37,6 +37,7 @@ from pgqueue import (
     Tasks,
     UnsupportedConnection,
     batch_status,
+    cancel,
     current_job,
     enqueue,
     enqueue_async,
@@ -359,6 +360,35 @@ def test_what_a_handler_decides_is_no_error(diary: Diary, connection: Connection
         "succeeded",
     ]
     assert done.results == ["snooze", "retry"]
+
+
+def test_a_job_that_is_cancelled_while_it_runs_is_not_tried_again(
+    diary: Diary, connection: Connection
+) -> None:
+    @diary.tasks.task("withdraw")
+    def withdraw(ctx: Context) -> None:
+        cancel(connection, ctx.id)
+        raise ConnectionError
+
+    enqueue(connection, withdraw.job())
+    done = drain(connection, diary.tasks, until=DAY)
+
+    assert [attempt.outcome for attempt in done.attempts] == ["cancelled"]
+
+
+def test_a_conflict_is_tried_again_within_the_attempt(diary: Diary, connection: Connection) -> None:
+    @diary.tasks.task("collide", transactional=True)
+    def collide(ctx: Context) -> int:
+        diary.ran.append(ctx.attempt)
+        ctx.connection.execute("INSERT INTO pgqueue.queues (name) VALUES ('mine')")
+        if len(diary.ran) == 1:
+            raise psycopg.errors.SerializationFailure
+        return len(diary.ran)
+
+    enqueue(connection, collide.job())
+
+    assert drain(connection, diary.tasks).results == [2]
+    assert diary.ran == [1, 1]
 
 
 def test_a_coroutine_that_takes_too_long_is_timed_out(diary: Diary, connection: Connection) -> None:

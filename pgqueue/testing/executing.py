@@ -14,7 +14,7 @@ from pgqueue.worker.holdings import Hold
 from pgqueue.worker.notes import Notes
 
 
-class TestsExecutor(Executor):
+class InProcessExecutor(Executor):
     """The worker's, in a test: process tasks run in a thread of this process, no thread outlives
     its attempt, and what an attempt ended with is kept."""
 

@@ -13,9 +13,10 @@ from pgqueue.outcome import Cancelled, Died, Lost, Outcome, Retried, Snoozed, Su
 from pgqueue.schedule import words_of
 from pgqueue.signals import Signal
 from pgqueue.storage import batches, claiming, finishing, jobs, noting, rehearsal, schedules, upkeep
+from pgqueue.storage.operation import Operation
 from pgqueue.tasks import Tasks
 from pgqueue.testing.desks import Desk
-from pgqueue.testing.executing import TestsExecutor
+from pgqueue.testing.executing import InProcessExecutor
 from pgqueue.testing.joining import Joined
 from pgqueue.testing.values import Attempt, Drained
 from pgqueue.worker.clock import boottime
@@ -82,7 +83,7 @@ class Rehearsal:
             if self._state is None and self._tasks.lifespan is not None:
                 self._state = await stack.enter_async_context(self._tasks.lifespan())
             transaction = None if self._tasks.transaction is None else self._joined
-            self._executor = TestsExecutor(self._tasks, self._state, transaction, self._notes)
+            self._executor = InProcessExecutor(self._tasks, self._state, transaction, self._notes)
             stack.callback(self._executor.close)
             self._reporter = Reporter(self._tasks, self._worker_id, on_retry=lambda _: None)
             stack.push_async_callback(self._reporter.finish, 0)
@@ -171,8 +172,7 @@ class Rehearsal:
         self._notes.written(said)
         if not finishing.is_finish(outcome):
             return outcome
-        finish = finishing.finish([outcome], worker_id=self._worker_id, moment=boottime())
-        return outcome if await self._desk.run(finish) else Lost(*outcome[:3])
+        return await self._desk.run(_finish(outcome, self._worker_id)) or Lost(*outcome[:3])
 
     def _describe(self, outcome: Outcome, error: BaseException | None, at: datetime) -> Attempt:
         job = outcome.job
@@ -202,6 +202,15 @@ class Rehearsal:
                 "itself without end? Say limit=, or a shorter until="
             )
         return False
+
+
+def _finish(outcome: Outcome, worker_id: str) -> Operation[Outcome | None]:
+    """Write *outcome*; return what the database has taken it for: somebody may have cancelled."""
+    writes = finishing.finishes([outcome], worker_id=worker_id, moment=boottime())
+    answers = []
+    for write in writes:
+        answers.append((yield write.statement))
+    return finishing.accepted(writes, answers).get(outcome.job.id)
 
 
 def _raise(attempt: Attempt) -> None:
