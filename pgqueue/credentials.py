@@ -9,12 +9,13 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-# A text as it is looked at first: small letters, all digits alike, no separators.
+# A text as it is looked at first: small letters, all digits alike, neither what may stand within a
+# name nor what is around one. A colon or a comma always stands between two.
 _FOLDED = bytes(
     ord("0") if 48 <= byte < 58 else ord(chr(byte).lower()) if byte < 128 else 0
     for byte in range(256)
 )
-_SEPARATORS = b" _-"
+_LEFT_OUT = b' _-"{}[]'
 _MANY_DIGITS = "0" * 13
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -42,9 +43,7 @@ SHAPES: Final = (
     ("a JSON web token", re.compile(r"\beyJ[\w-]{8,4000}\.[\w-]{8,4000}\.[\w-]*")),
     ("a bearer token", re.compile(r"\b[Bb](?:earer|EARER) +(?=\S{0,500}\d)[\w.~+/=-]{8,}")),
     ("an AWS access key", re.compile(r"\bAKIA[0-9A-Z]{16}\b")),
-    ("a GitHub token", re.compile(r"\b(?:ghp_\w{20,}|github_pat_\w{20,})")),
-    ("a Slack token", re.compile(r"\bxox[abeoprs]-[\w-]{10,}")),
-    ("a Stripe key", re.compile(r"\b[rs]k_live_\w{10,}")),
+    ("a GitHub token", re.compile(r"\bghp_\w{20,}")),
     ("a URL with a password", re.compile(r"://[^\s/:@?#\"']{0,200}:[^\s/@?#\"']{1,500}@[^\s@]")),
 )
 """What it is, and how it looks in a text; the whole match is the credential."""
@@ -66,11 +65,11 @@ def may_hold(text: str) -> bool:
     Whatever this module finds leaves one of these traces. To look for each takes less than a
     microsecond in all; the regular expression that says the same takes six.
     """
-    data = text.encode("utf-8", "replace").translate(_FOLDED, _SEPARATORS)
+    data = text.encode("utf-8", "replace").translate(_FOLDED, _LEFT_OUT)
     folded = data.decode("latin-1")  # str searches faster than bytes
     return (
         "passw" in folded
-        or "passphrase" in folded
+        or "passph" in folded
         or "pwd" in folded
         or "secret" in folded
         or "token" in folded
@@ -81,15 +80,11 @@ def may_hold(text: str) -> bool:
         or "privatekey" in folded
         or "credential" in folded
         or "card" in folded
-        or "cvv" in folded
-        or "cvc" in folded
+        or "cv" in folded
         or "bearer" in folded
         or "eyj" in folded
         or "akia" in folded
         or "ghp" in folded
-        or "githubpat" in folded
-        or "xox" in folded
-        or "klive" in folded
         or _MANY_DIGITS in folded
         or "\\u" in folded  # an escape, which our encoder does not write, may hide any of them
         or ("://" in folded and "@" in folded)

@@ -131,7 +131,7 @@ class NewJob(NamedTuple):
             for name, value in zip(_OPTION_NAMES, self[2:-1], strict=True)
             if value not in (None, UNSET) and name != "metadata"
         ]
-        return f"<NewJob {' '.join([self.task, *said])}>"
+        return f"<NewJob {' '.join([str(self.task), *said])}>"
 
     def options(self, **changes: Unpack[JobOptions]) -> "NewJob":
         """Return a copy with these options changed. Raises :class:`InvalidOption` for a wrong

@@ -460,3 +460,12 @@ def test_a_key_ring_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("PGQUEUE_KEYS", wrong)
         with pytest.raises(InvalidOption):
             KeyRing.from_environment()
+
+
+def test_the_test_kit_reads_what_is_encrypted(dsn: str, app: App) -> None:
+    from pgqueue.testing import assert_enqueued
+
+    with psycopg.connect(dsn) as connection:
+        pgqueue.enqueue(connection, app.fields.job(7, name=MARK))
+        assert_enqueued(connection, app.fields, containing={"name": MARK, "user_id": 7})
+        assert_enqueued(connection, "fields", containing={"name": "[encrypted]"})

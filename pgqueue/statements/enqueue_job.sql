@@ -7,5 +7,5 @@ FROM pgqueue.enqueue_one(
     %(max_attempts)s::bigint, %(max_crashes)s::bigint, %(timeout_ms)s::bigint,
     %(keep_ms)s::bigint, %(key)s::text, %(key_ttl_ms)s::bigint, %(actor)s::text,
     %(metadata)s::text, %(on_dead_task)s::text, %(keep_cancelled_ms)s::bigint,
-    %(keep_dead_ms)s::bigint, %(notify)s::boolean, %(batch_id)s::bigint, %(given_id)s::bigint
+    %(keep_dead_ms)s::bigint, %(notify)s::boolean, %(batch_id)s::bigint
 )

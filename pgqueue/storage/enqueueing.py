@@ -84,11 +84,8 @@ def enqueue(
     ids: list[int | None] = []
     if examine(jobs):
         jobs, ids = yield from _sealed(jobs)
-    if len(jobs) == 1:
-        given = ids[0] if ids else None
-        rows = yield from query(
-            "enqueue_job", **_values(jobs[0]), notify=notify, batch_id=batch_id, given_id=given
-        )
+    if len(jobs) == 1 and not ids:
+        rows = yield from query("enqueue_job", **_values(jobs[0]), notify=notify, batch_id=batch_id)
     else:
         rows = yield from query(
             "enqueue_jobs", **_arrays(jobs), notify=notify, batch_id=batch_id, given_ids=ids

@@ -19,7 +19,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     IF 1 > ANY (ids) OR pg_sequence_last_value('pgqueue.jobs_id_seq'::regclass) < ANY (ids) THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = 'given_id: must have been drawn: nextval(''pgqueue.jobs_id_seq'')';
+            MESSAGE = 'given_ids: must have been drawn: nextval(''pgqueue.jobs_id_seq'')';
     END IF;
 END
 $$;
@@ -125,7 +125,7 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH numbered AS MATERIALIZED (
-        SELECT coalesce(given_ids[given.n::integer], nextval('pgqueue.jobs_id_seq')) AS id, given.*
+        SELECT coalesce((enqueue_many.given_ids)[given.n::integer], nextval('pgqueue.jobs_id_seq')) AS id, given.*
         FROM unnest(
             tasks, args, queues, priorities, delays_ms, run_ats, expire_ats, expire_ins_ms,
             max_attempts, max_crashes, timeouts_ms, keeps_ms, keys, key_ttls_ms,
@@ -246,7 +246,6 @@ CREATE FUNCTION pgqueue.enqueue_one(
     keep_dead_ms bigint,
     notify boolean,
     batch_id bigint,
-    given_id bigint DEFAULT NULL,
     OUT id bigint,
     OUT duplicate boolean,
     OUT conflict boolean
@@ -262,12 +261,7 @@ DECLARE
     first_fingerprint bigint;
     owner bigint;
 BEGIN
-    IF given_id IS NULL THEN
-        id := nextval('pgqueue.jobs_id_seq');
-    ELSE
-        PERFORM pgqueue.check_drawn(ARRAY[given_id]);
-        id := given_id;
-    END IF;
+    id := nextval('pgqueue.jobs_id_seq');
     duplicate := false;
     conflict := false;
     IF key IS NOT NULL THEN
