@@ -12,7 +12,10 @@ down_revision = None
 branch_labels = ("pgqueue",)
 depends_on = None
 
-PARTS = ("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs", "batch_verbs")
+PARTS = (
+    *("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs", "batch_verbs"),
+    *("rollups", "reconcile", "waiting", "views", "stories", "alerts"),
+)
 
 
 def upgrade() -> None:

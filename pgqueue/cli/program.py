@@ -10,6 +10,7 @@ import click
 import psycopg
 
 from pgqueue.cli import (
+    alerts,
     batches,
     dev,
     enqueue,
@@ -69,7 +70,7 @@ decide: PGHOST, PGDATABASE, PGSERVICE, ...
 
 \b
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 configuration,
-connection or schema.
+connection or schema. `alerts` has its own.
 """,
 )
 @click.version_option(VERSION, message="pgqueue %(version)s")
@@ -86,6 +87,7 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    alerts.alerts,
     jobs.jobs,
     batches.batches,
     queues.queues,

@@ -40,8 +40,9 @@ def record_worker(
     version: str,
     queues: Mapping[str, int],
     tasks: Sequence[str],
+    listening: bool = True,
 ) -> Operation[None]:
-    """Say that the worker is alive."""
+    """Say that the worker is alive, and whether it hears when a job becomes available."""
     yield from query(
         "record_worker",
         worker_id=worker_id,
@@ -50,6 +51,7 @@ def record_worker(
         version=version,
         queues=json.dumps(dict(queues)),
         tasks=list(tasks),
+        listening=listening,
     )
 
 
@@ -60,12 +62,13 @@ def remove_worker(*, worker_id: str) -> Operation[None]:
 
 def prune(*, limit: int) -> Operation[int]:
     """Forget workers long silent, keys whose lifetime is over, dead jobs that were not to wait
-    for ever and batches long over, up to *limit* of each; return how many."""
+    for ever, batches long over and rollups grown old, up to *limit* of each; return how many."""
     workers = yield from query("prune_workers")
     keys = yield from query("prune_keys", limit=limit)
     dead = yield from query("discard_dead", limit=limit)
     batches = yield from query("prune_batches", limit=limit)
-    return sum(int(rows[0][0]) for rows in (workers, keys, dead, batches))
+    rollups = yield from query("prune_rollups", limit=limit)
+    return sum(int(rows[0][0]) for rows in (workers, keys, dead, batches, rollups))
 
 
 def make_partitions() -> Operation[int]:

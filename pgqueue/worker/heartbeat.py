@@ -50,6 +50,7 @@ class Heartbeat:
         tasks: Tasks,
         settings: Settings,
         holdings: Holdings,
+        is_listening: Callable[[], bool],
         on_news: Callable[[], None],
         on_stuck: Callable[[], None] | None,
     ) -> None:
@@ -58,6 +59,7 @@ class Heartbeat:
         self._tasks = tasks
         self._settings = settings
         self._holdings = holdings
+        self._is_listening = is_listening
         self._on_news = on_news
         self._on_stuck = on_stuck
         self._lease = settings.lease.total_seconds()
@@ -155,6 +157,7 @@ class Heartbeat:
             version=VERSION,
             queues=self._settings.queues,
             tasks=self._tasks.names,
+            listening=self._is_listening(),
         )
 
     def _watch_for_stuck(self) -> None:

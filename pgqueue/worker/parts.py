@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pgqueue.outcome import Outcome
 from pgqueue.storage.schema import Identity
 from pgqueue.tasks import Tasks
 from pgqueue.worker.bell import Bell
@@ -20,6 +21,7 @@ from pgqueue.worker.maintenance import Maintenance
 from pgqueue.worker.pump import Pump
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
+from pgqueue.worker.tally import Tally
 from pgqueue.worker.transaction import Transactions
 
 
@@ -43,6 +45,7 @@ class Parts:
 
     sessions: list[Session]
     holdings: Holdings
+    tally: Tally
     reporter: Reporter
     completer: Completer
     children: Children | None
@@ -74,10 +77,17 @@ def assemble(
     if settings.maintenance:
         maintenance = Maintenance(Session(frame.dsn, "maintenance"), settings)
         sessions.append(maintenance.session)
+    ears = ears or Listener(settings.listen_dsn or frame.dsn)
     holdings = Holdings()
+    tally = Tally()
     expect = maintenance.expect if maintenance is not None else _expect_nothing
     reporter = Reporter(tasks, frame.worker_id, on_retry=expect)
-    completer = Completer(holdings, on_pending=lambda: pump.wake(), on_written=reporter.report)
+
+    def written(outcome: Outcome) -> None:
+        tally.end(outcome)
+        reporter.report(outcome)
+
+    completer = Completer(holdings, on_pending=lambda: pump.wake(), on_written=written)
     children = _children(frame)
     executor = Executor(
         tasks,
@@ -93,6 +103,7 @@ def assemble(
         tasks=tasks,
         settings=settings,
         holdings=holdings,
+        is_listening=lambda: ears.is_up,
         on_news=lambda: call_from_thread(loop, on_news),
         on_stuck=on_stuck,
     )
@@ -100,6 +111,7 @@ def assemble(
         queues=settings.queues,
         prefetch=settings.prefetch,
         executor=executor,
+        on_start=tally.start,
         on_outcome=completer.add,
         is_fresh=heartbeat.is_fresh,
         on_stale=heartbeat.nudge,
@@ -113,14 +125,15 @@ def assemble(
         holdings=holdings,
         crew=crew,
         completer=completer,
+        tally=tally,
     )
-    ears = ears or Listener(settings.listen_dsn or frame.dsn)
     ears.on_ring = lambda queue: _ring(pump, queue, settings)
     ears.on_cancel = holdings.request_cancel
     pump.is_deaf = lambda: not ears.is_up
     return Parts(
         sessions=sessions,
         holdings=holdings,
+        tally=tally,
         reporter=reporter,
         completer=completer,
         children=children,

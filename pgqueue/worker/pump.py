@@ -5,11 +5,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+import psycopg
 from psycopg.errors import LockNotAvailable
 
 from pgqueue.job import Job
 from pgqueue.outcome import Committed, Lost, Outcome
-from pgqueue.storage import claiming, finishing, jobs, upkeep
+from pgqueue.storage import claiming, finishing, jobs, rollups, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.bell import Bell
@@ -20,6 +21,7 @@ from pgqueue.worker.crew import Crew
 from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
+from pgqueue.worker.tally import Tally
 from pgqueue.worker.unstorable import instead
 
 log = logging.getLogger("pgqueue.worker")
@@ -47,6 +49,7 @@ class Pump:
         holdings: Holdings,
         crew: Crew,
         completer: Completer,
+        tally: Tally,
     ) -> None:
         self._session = session
         self._bell = bell
@@ -56,6 +59,7 @@ class Pump:
         self._holdings = holdings
         self._crew = crew
         self._completer = completer
+        self._tally = tally
         self._claimer = Claimer(crew, worker_id=worker_id, tasks=tasks, lease=settings.lease)
         self._wake = asyncio.Event()
         self._claiming = True
@@ -89,7 +93,9 @@ class Pump:
             try:
                 if await self._session.open():
                     await self._connected()
-                if not await self._turn():
+                is_busy = await self._turn()
+                await self._tell()
+                if not is_busy:
                     await self._rest()
             except Exception as error:  # noqa: BLE001  sorted by the table of remedies
                 await self._mend(error)
@@ -125,6 +131,8 @@ class Pump:
         claimed = []
         if limits:
             claimed = self._claimer.claimed(limits, answers[-len(claims) :])
+            if self._claimer.now is not None:
+                self._tally.synchronise(self._claimer.now)
             del answers[-len(claims) :]
         self._completer.written(batch, {row[0] for answer in answers for row in answer})
         self._crew.offer(self._holdings.add(claimed, sent))
@@ -135,6 +143,19 @@ class Pump:
             await self._say_what_is_slow()
         return bool(claimed) or found or bool(self._completer.refused)
 
+    async def _tell(self) -> None:
+        """Tell what was counted, when it is time, and at the end. Counts are not worth a worker:
+        those that the server refuses are dropped."""
+        is_over = not self._claiming and not len(self._holdings)
+        if not self._tally or (self._tally.due_in and not is_over):
+            return
+        try:
+            await self._session.run(rollups.tell(self._tally.take()))
+        except psycopg.Error as error:
+            if error.sqlstate is None or not self._session.is_open:
+                raise
+            log.warning("counts of jobs could not be told: %s", str(error).strip())
+
     async def _rest(self) -> None:
         """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once
         more."""
@@ -144,7 +165,8 @@ class Pump:
         if self.is_deaf() or len(self._completer):
             longest = min(longest, _DEAF_POLL)
         try:
-            async with asyncio.timeout(min(self._wait, longest, self._claimer.due_in)):
+            soonest = min(longest, self._claimer.due_in, self._tally.due_in)
+            async with asyncio.timeout(min(self._wait, soonest)):
                 await self._wake.wait()
         except TimeoutError:
             self._wait = min(self._wait * 2, longest)

@@ -196,7 +196,9 @@ class Worker:
         await self._until(self._is_done, 2.0)
         parts.crew.abandon()
         written_by = ends_at - 1.0 - boottime()
-        await self._until(lambda: not parts.holdings and not len(parts.completer), written_by)
+        await self._until(
+            lambda: not parts.holdings and not len(parts.completer) and not parts.tally, written_by
+        )
         await parts.reporter.finish(max(0.0, ends_at - 0.5 - boottime()))
         for running in self._running.values():
             running.cancel()

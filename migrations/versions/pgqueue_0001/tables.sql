@@ -208,7 +208,8 @@ CREATE TABLE pgqueue.queues (
         keep >= interval '0' AND keep_cancelled >= interval '0' AND keep_dead >= interval '0')
 );
 
--- Who is alive. A worker writes its row at each renewal and removes it at a clean stop.
+-- Who is alive. A worker writes its row at each renewal and removes it at a clean stop. listening:
+-- whether it hears when a job becomes available; otherwise it polls.
 CREATE TABLE pgqueue.workers (
     id uuid PRIMARY KEY,
     started_at timestamptz NOT NULL,
@@ -217,7 +218,8 @@ CREATE TABLE pgqueue.workers (
     host text NOT NULL,
     version text NOT NULL,
     queues json NOT NULL,
-    tasks text[] NOT NULL
+    tasks text[] NOT NULL,
+    listening boolean NOT NULL DEFAULT true
 ) WITH (fillfactor = 50);
 
 -- What people did. Who enqueued, started and finished is derived from the tables above.
