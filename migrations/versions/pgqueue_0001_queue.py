@@ -14,7 +14,8 @@ depends_on = None
 
 PARTS = (
     *("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs", "batch_verbs"),
-    *("rollups", "reconcile", "waiting", "views", "stories", "alerts"),
+    *("rollups", "reconcile", "waiting", "views", "stories"),
+    *("alert_rules", "measures", "alerts"),
 )
 
 

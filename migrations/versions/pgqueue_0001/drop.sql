@@ -5,7 +5,7 @@ DROP VIEW pgqueue.alerts, pgqueue.audit_log, pgqueue.batch_stats, pgqueue.worker
     pgqueue.daily_throughput, pgqueue.hourly_throughput, pgqueue.throughput, pgqueue.task_stats,
     pgqueue.queue_stats;
 DROP FUNCTION pgqueue.measure_alerts, pgqueue.measure_deaths, pgqueue.measure_backlogs,
-    pgqueue.rule_for, pgqueue.find_dead, pgqueue.find_retrying, pgqueue.find_running,
+    pgqueue.rule_for, pgqueue.latest_verbs, pgqueue.group_dead, pgqueue.find_retrying, pgqueue.find_running,
     pgqueue.find_unserved, pgqueue.waiting_ages, pgqueue.count_queues, pgqueue.waiting_bands,
     pgqueue.horizon, pgqueue.in_words, pgqueue.is_alive, pgqueue.rates, pgqueue.sum_rollups,
     pgqueue.fold_tallies, pgqueue.percentiles, pgqueue.bucket;

@@ -137,8 +137,8 @@ BEGIN
             CASE WHEN job.lease_until < now() THEN 'lost' ELSE 'running' END,
             format('attempt %s was claimed %s ago by %s%s', job.attempt,
                 pgqueue.in_words(clock_timestamp() - job.claimed_at),
-                coalesce(format('process %s on %s', worker.pid, worker.host),
-                    'a worker that is gone'),
+                CASE WHEN worker.id IS NULL THEN 'a worker that is gone'
+                    ELSE format('process %s on %s', worker.pid, worker.host) END,
                 CASE WHEN job.lease_until < now() THEN format(
                     '; its lease ran out %s ago, and a living worker takes the job back',
                     pgqueue.in_words(now() - job.lease_until)) END);

@@ -259,3 +259,6 @@ SELECT
     key, actor, schedule_id, scheduled_for, batch_id, args, metadata, result,
     reason, error_type, error, fingerprint, history
 FROM pgqueue.finished_jobs;
+
+COMMENT ON VIEW pgqueue.all_jobs IS
+'Every job there is, live, dead or over, for a look at one id or a few: it reads both tables. For counts see queue_stats and throughput.';

@@ -101,36 +101,98 @@ BEGIN ATOMIC
     WHERE job.lease_until IS NOT NULL ORDER BY job.lease_until LIMIT at_most;
 END;
 
-CREATE FUNCTION pgqueue.find_retrying(at_most bigint, among bigint) RETURNS SETOF pgqueue.jobs
+CREATE FUNCTION pgqueue.find_retrying(at_most bigint, among bigint)
+RETURNS TABLE (
+    id bigint, queue text, task text, failures integer, max_attempts integer, next_at timestamptz,
+    outcome text, error_type text, error text, fingerprint text, actor text, batch_id bigint
+)
 LANGUAGE sql STABLE
 SET enable_seqscan = off
 SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 SET jit = off
 BEGIN ATOMIC
     WITH soonest AS MATERIALIZED (
         SELECT job.id, job.run_at, job.failures FROM pgqueue.jobs AS job
         WHERE job.state = 'scheduled' ORDER BY job.run_at LIMIT among
     )
-    SELECT job.*
+    SELECT job.id, job.queue, job.task, job.failures, job.max_attempts, job.run_at, last.outcome,
+        last.error_type, last.error, last.fingerprint, job.actor, job.batch_id
     FROM (
         SELECT soonest.id, soonest.run_at FROM soonest WHERE soonest.failures > 0
         ORDER BY soonest.run_at LIMIT at_most
     ) AS found
-    JOIN pgqueue.jobs AS job ON job.id = found.id;
+    JOIN pgqueue.jobs AS job ON job.id = found.id
+    LEFT JOIN LATERAL (
+        SELECT attempt.outcome, attempt.error_type, left(attempt.error, 300) AS error,
+            attempt.fingerprint
+        FROM pgqueue.attempts AS attempt
+        WHERE attempt.job_id = job.id AND attempt.outcome IN ('failed', 'timed_out')
+        ORDER BY attempt.attempt DESC
+        LIMIT 1
+    ) AS last ON true;
 END;
 
-CREATE FUNCTION pgqueue.find_dead(at_most bigint)
+CREATE FUNCTION pgqueue.group_dead(among bigint)
 RETURNS TABLE (
-    id bigint, died_at timestamptz, queue text, task text, reason text, error_type text,
-    fingerprint text
+    fingerprint text, error_type text, reasons text[], jobs bigint, first_seen timestamptz,
+    last_seen timestamptz, tasks text[], queues text[], sample text, newest_ids bigint[],
+    at_least boolean
 )
 LANGUAGE sql STABLE
 SET enable_seqscan = off
 SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 SET jit = off
 BEGIN ATOMIC
-    SELECT job.id, job.died_at, job.queue, job.task, job.reason, job.error_type, job.fingerprint
-    FROM pgqueue.jobs AS job WHERE job.state = 'dead' ORDER BY job.died_at DESC LIMIT at_most;
+    WITH latest AS MATERIALIZED (
+        SELECT job.id, job.died_at, job.queue, job.task, job.reason, job.error_type, job.fingerprint
+        FROM pgqueue.jobs AS job WHERE job.state = 'dead' ORDER BY job.died_at DESC LIMIT among
+    ), grouped AS MATERIALIZED (
+        SELECT
+            dead.fingerprint, dead.error_type, count(*) AS jobs,
+            min(dead.died_at) AS first_seen, max(dead.died_at) AS last_seen,
+            array_agg(DISTINCT dead.reason) AS reasons,
+            array_agg(DISTINCT dead.task) AS tasks, array_agg(DISTINCT dead.queue) AS queues,
+            (array_agg(dead.id ORDER BY dead.died_at DESC, dead.id DESC))[1:5] AS newest_ids
+        FROM latest AS dead
+        GROUP BY dead.fingerprint, dead.error_type,
+            CASE WHEN dead.fingerprint IS NULL THEN dead.reason END
+    )
+    SELECT grouped.fingerprint, grouped.error_type, grouped.reasons, grouped.jobs,
+        grouped.first_seen, grouped.last_seen, grouped.tasks, grouped.queues,
+        left(newest.error, 300), grouped.newest_ids, (SELECT count(*) FROM latest) = among
+    FROM grouped
+    JOIN pgqueue.jobs AS newest ON newest.id = grouped.newest_ids[1];
+END;
+
+CREATE FUNCTION pgqueue.latest_verbs(at_most bigint)
+RETURNS TABLE (
+    id bigint, at timestamptz, actor text, verb text, job_id bigint, queue text, task text,
+    state_now text, job_actor text, reason text, detail json
+)
+LANGUAGE sql STABLE
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
+BEGIN ATOMIC
+    SELECT latest.id, latest.at, latest.actor, latest.verb, latest.job_id,
+        coalesce(latest.queue, job.queue), job.task, job.state, job.actor, latest.reason,
+        latest.detail
+    FROM (SELECT * FROM pgqueue.audit AS verb ORDER BY verb.id DESC LIMIT at_most) AS latest
+    LEFT JOIN LATERAL (
+        SELECT live.queue, live.task, live.state, live.actor
+        FROM pgqueue.jobs AS live WHERE live.id = latest.job_id
+        UNION ALL
+        SELECT over.queue, over.task, over.state, over.actor
+        FROM pgqueue.finished_jobs AS over WHERE over.id = latest.job_id
+        LIMIT 1
+    ) AS job ON true
+    ORDER BY latest.id DESC;
 END;
 
 CREATE VIEW pgqueue.running_jobs AS
@@ -156,39 +218,21 @@ run: which of max_attempts this is. done, total, percent, detail: what the handl
 
 CREATE VIEW pgqueue.retries AS
 SELECT
-    job.id, job.queue, job.task, job.failures, job.max_attempts, job.run_at AS next_at,
-    job.run_at - clock_timestamp() AS next_in, last.outcome, last.error_type,
-    left(last.error, 200) AS error, last.fingerprint, job.actor, job.batch_id
-FROM pgqueue.find_retrying(500, 10000) AS job
-LEFT JOIN LATERAL (
-    SELECT attempt.outcome, attempt.error_type, attempt.error, attempt.fingerprint
-    FROM pgqueue.attempts AS attempt
-    WHERE attempt.job_id = job.id AND attempt.outcome IN ('failed', 'timed_out')
-    ORDER BY attempt.attempt DESC
-    LIMIT 1
-) AS last ON true;
+    retrying.id, retrying.queue, retrying.task, retrying.failures, retrying.max_attempts,
+    retrying.next_at, CASE WHEN isfinite(retrying.next_at)
+        THEN retrying.next_at - clock_timestamp() END AS next_in,
+    retrying.outcome, retrying.error_type, retrying.error, retrying.fingerprint, retrying.actor,
+    retrying.batch_id
+FROM pgqueue.find_retrying(500, 10000) AS retrying;
 
 COMMENT ON VIEW pgqueue.retries IS
 'Jobs that failed and are to be tried again, with their last error: the 500 that are due first, among the 10,000 scheduled jobs that are. How many there are: queue_stats.retrying; how many were put back: throughput.retried.';
 
 CREATE VIEW pgqueue.dead_groups AS
 SELECT
-    grouped.fingerprint, grouped.error_type, grouped.reasons, grouped.jobs,
-    grouped.first_seen, grouped.last_seen, grouped.tasks, grouped.queues,
-    left(sample.error, 300) AS sample, grouped.newest_ids, grouped.at_least
-FROM (
-    SELECT
-        dead.fingerprint, dead.error_type, count(*) AS jobs,
-        min(dead.died_at) AS first_seen, max(dead.died_at) AS last_seen,
-        array_agg(DISTINCT dead.reason) AS reasons,
-        array_agg(DISTINCT dead.task) AS tasks, array_agg(DISTINCT dead.queue) AS queues,
-        (array_agg(dead.id ORDER BY dead.died_at DESC, dead.id DESC))[1:5] AS newest_ids,
-        sum(count(*)) OVER () = 10000 AS at_least
-    FROM pgqueue.find_dead(10000) AS dead
-    GROUP BY dead.fingerprint, dead.error_type,
-        CASE WHEN dead.fingerprint IS NULL THEN dead.reason END
-) AS grouped
-LEFT JOIN pgqueue.jobs AS sample ON sample.id = grouped.newest_ids[1];
+    dead.fingerprint, dead.error_type, dead.reasons, dead.jobs, dead.first_seen, dead.last_seen,
+    dead.tasks, dead.queues, dead.sample, dead.newest_ids, dead.at_least
+FROM pgqueue.group_dead(10000) AS dead;
 
 COMMENT ON VIEW pgqueue.dead_groups IS
 $$The dead letter by cause: jobs that died of the same error (type, place and message without its numbers) are one row. Of the 10,000 latest deaths; at_least says that there are more.
@@ -250,17 +294,9 @@ COMMENT ON VIEW pgqueue.batch_stats IS
 
 CREATE VIEW pgqueue.audit_log AS
 SELECT
-    verb.id, verb.at, verb.actor, verb.verb, verb.job_id, coalesce(verb.queue, job.queue) AS queue,
-    job.task, job.state AS state_now, job.actor AS job_actor, verb.reason, verb.detail
-FROM (SELECT * FROM pgqueue.audit ORDER BY id DESC LIMIT 1000) AS verb
-LEFT JOIN LATERAL (
-    SELECT live.queue, live.task, live.state, live.actor
-    FROM pgqueue.jobs AS live WHERE live.id = verb.job_id
-    UNION ALL
-    SELECT over.queue, over.task, over.state, over.actor
-    FROM pgqueue.finished_jobs AS over WHERE over.id = verb.job_id
-    LIMIT 1
-) AS job ON true;
+    verb.id, verb.at, verb.actor, verb.verb, verb.job_id, verb.queue, verb.task, verb.state_now,
+    verb.job_actor, verb.reason, verb.detail
+FROM pgqueue.latest_verbs(1000) AS verb;
 
 COMMENT ON VIEW pgqueue.audit_log IS
 'What people did to jobs and queues, the latest 1,000 verbs: who, what, why, and what the job is now. Older ones: the table pgqueue.audit.';
