@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -342,6 +343,20 @@ def test_a_minute_is_the_databases(connection: Connection) -> None:
     rows = connection.execute("SELECT at, succeeded FROM pgqueue.tallies ORDER BY at").fetchall()
     noon = datetime(2040, 1, 1, 12, 0, tzinfo=UTC)
     assert rows == [(noon, 1), (noon + timedelta(minutes=1), 1)]
+
+
+@pytest.mark.parametrize("month", [3, 10], ids=["spring", "autumn"])
+def test_a_wait_is_as_long_as_it_was_when_clocks_are_changed_meanwhile(month: int) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    noon = datetime(2026, month, 29 if month == 3 else 25, 12, tzinfo=zone)
+    tally = Tally()
+    tally.synchronise(noon)
+    for hours in (0.25, 24):
+        ready_at = (noon.astimezone(UTC) - timedelta(hours=hours)).astimezone(zone)
+        job = make("echo")._replace(run_at=ready_at, created_at=ready_at)
+        tally.start(job, boottime())
+    (row,) = tally.take()
+    assert row["wait"] == pytest.approx(24.25 * 3600, abs=5)
 
 
 def test_what_was_taken_is_not_told_again() -> None:

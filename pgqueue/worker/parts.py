@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pgqueue.outcome import Outcome
 from pgqueue.storage.schema import Identity
 from pgqueue.tasks import Tasks
 from pgqueue.worker.bell import Bell
@@ -81,13 +80,8 @@ def assemble(
     holdings = Holdings()
     tally = Tally()
     expect = maintenance.expect if maintenance is not None else _expect_nothing
-    reporter = Reporter(tasks, frame.worker_id, on_retry=expect)
-
-    def written(outcome: Outcome) -> None:
-        tally.end(outcome)
-        reporter.report(outcome)
-
-    completer = Completer(holdings, on_pending=lambda: pump.wake(), on_written=written)
+    reporter = Reporter(tasks, frame.worker_id, tally, on_retry=expect)
+    completer = Completer(holdings, on_pending=lambda: pump.wake(), on_written=reporter.report)
     children = _children(frame)
     executor = Executor(
         tasks,
