@@ -2,13 +2,22 @@
 
 import json
 import logging
-from collections.abc import Callable, MutableMapping
+import math
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
+from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
-from pgqueue.errors import PgqueueError
+from pgqueue.codec import Codec
+from pgqueue.errors import InvalidOption, LeaseLost, PgqueueError
 from pgqueue.job import CALLBACK_OF, Job
+from pgqueue.joblog import JobLog
+from pgqueue.notes import CHECKPOINT_LIMIT, DETAIL_LIMIT, Checkpoint, Line, Note, Report
+from pgqueue.options import Seconds, milliseconds
 from pgqueue.signals import Cancel
 
 _current: ContextVar["Context | None"] = ContextVar("pgqueue_job", default=None)
@@ -44,9 +53,27 @@ class Stop:
                 self.on_request(why)
 
 
+class Scribe(Protocol):
+    """Takes down what running jobs say of themselves; called from any thread."""
+
+    def note(self, job: Job, note: Note) -> None:
+        """Take down *note*. Does not wait. Raises :class:`LeaseLost` if the attempt is over."""
+
+    def extend(self, job: Job, seconds: float) -> None:
+        """Have the lease of *job* last for *seconds*; see :meth:`Context.extend`."""
+
+
 class Context:
     """One attempt, seen from inside. A handler gets it as its first parameter ``ctx: Context``,
-    or anywhere below it from :func:`current_job`."""
+    or anywhere below it from :func:`current_job`.
+
+    What is said by :meth:`progress`, :meth:`checkpoint` and :attr:`log` goes to the database about
+    once a second, and with the attempt's outcome at the latest. All of it may be said from any
+    thread, and from a process child. A *codec* turns values into JSON, a *scribe* takes them down;
+    without one, in a test say, they are heard by nobody."""
+
+    _log: JobLog | None = None
+    _saved: str | None = None
 
     def __init__(
         self,
@@ -55,6 +82,8 @@ class Context:
         state: Any = None,
         stop: Stop | None = None,
         transaction: "Callable[[Context], Any] | None" = None,
+        codec: Codec | None = None,
+        scribe: Scribe | None = None,
     ) -> None:
         self.job = job
         self.state = state
@@ -66,8 +95,9 @@ class Context:
         self.outcome: Any = None
         """What became of a job that was finished inside ``ctx.transaction()``."""
         self.stop = stop or Stop()
+        self.codec = codec
         self._transaction = transaction
-        self._log: logging.LoggerAdapter[logging.Logger] | None = None
+        self._scribe = scribe
 
     @property
     def id(self) -> int:
@@ -112,16 +142,91 @@ class Context:
         return self.metadata.get(CALLBACK_OF)
 
     @property
+    def scheduled_for(self) -> datetime | None:
+        """Which tick of a schedule this job is for, by the clocks of the schedule's zone, however
+        late it runs. Of one that was run by hand: when that was. None: no schedule made it."""
+        moment = self.job.scheduled_for
+        if moment is None:
+            return None
+        return moment.astimezone(ZoneInfo(self.metadata.get("schedule", {}).get("tz", "UTC")))
+
+    @property
     def session(self) -> Any:
         """The same as :attr:`connection`, for those who were given a session."""
         return self.connection
 
     @property
-    def log(self) -> "logging.LoggerAdapter[logging.Logger]":
-        """A logger whose every line carries job_id, attempt, queue and task."""
+    def log(self) -> JobLog:
+        """A logger whose every line carries job_id, attempt, queue and task.
+
+        Used as any other (``ctx.log.warning("slow: %s", host)``), or called:
+        ``ctx.log("sent", to=3)``. Lines of INFO and above are also kept with the attempt for 30
+        days, the first 200 of each, 8 KiB a line.
+        """
         if self._log is None:
-            self._log = _JobLog(logging.getLogger("pgqueue.job"), log_fields(self))
+            self._log = JobLog(logging.getLogger("pgqueue.job"), log_fields(self), self._keep_line)
         return self._log
+
+    def progress(
+        self,
+        done: float | Mapping[str, Any] | None = None,
+        total: float | None = None,
+        **detail: Any,
+    ) -> None:
+        """Say how far this attempt has come: ``progress(300, 10_000)``, ``progress(40, 100,
+        stage="reading")`` or ``progress({"stage": "reading"})``.
+
+        Cheap enough to be called for every item: it is written once a second at most, its first
+        value, 0 % and 100 % at once. What is not said stays as it was. Ends the attempt as
+        :meth:`check_cancelled` does. Raises :class:`InvalidOption`, :class:`InvalidPayload`.
+        """
+        if isinstance(done, Mapping):
+            detail = {**done, **detail}
+            done = None
+        said = Report(
+            _amount("done", done),
+            _amount("total", total),
+            self._dumps(detail, "progress", DETAIL_LIMIT) if detail else None,
+        )
+        self._note(said)
+
+    def checkpoint(self, value: Any) -> None:
+        """Leave *value* for the next attempt, which finds it in :attr:`last_checkpoint`.
+
+        Any value that could be an argument of the task, up to 64 KiB of JSON. It is written within
+        about a second: a worker that vanishes may lose the last one, so the work since the one
+        before must bear repeating. Ends the attempt as :meth:`check_cancelled` does, with *value*
+        kept. Raises :class:`InvalidPayload`.
+        """
+        self._saved = self._dumps(value, "checkpoint", CHECKPOINT_LIMIT)
+        self._note(Checkpoint(self._saved))
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """What :meth:`checkpoint` was given last, by this attempt or an earlier one, or None.
+
+        Raises :class:`UndecodablePayload` if the code no longer knows its types.
+        """
+        saved = self._saved or self.job.checkpoint
+        return None if saved is None else (self.codec or Codec()).loads(saved)
+
+    def extend(self, seconds: Seconds) -> None:
+        """Have the lease of this job last for *seconds* from now, 1 at least; no coroutine.
+
+        For so long a worker that vanishes is waited for, before another gets the job.
+
+        The heartbeat renews it from now on for so long each time; of a task with
+        ``heartbeat="manual"`` it does so only after each call of this. Should the lease have run
+        out, this waits for the database to say whether the job is still ours, 5 s at most, and goes
+        on if there is no answer. Raises :class:`LeaseLost` if it is not, and ends the attempt as
+        :meth:`check_cancelled` does.
+        """
+        wanted = milliseconds(seconds, "seconds") / 1000
+        if wanted < 1:
+            raise InvalidOption("seconds", f"must be at least 1, not {seconds!r}")
+        if self._scribe is not None:
+            self._scribe.extend(self.job, wanted)
+        self.check_cancelled()
 
     @property
     def cancelled(self) -> bool:
@@ -131,8 +236,11 @@ class Context:
     def check_cancelled(self) -> None:
         """Stop here if this attempt is to end: for threads, which nothing can interrupt.
 
-        A job that was cancelled is cancelled; one whose worker stops is given back uncharged.
+        Raises :class:`Cancel`: a job that was cancelled is cancelled, one whose worker stops is
+        given back uncharged. Raises :class:`LeaseLost` if the lease was lost.
         """
+        if self.stop.why is Why.LOST:
+            raise LeaseLost(self.id, self.attempt)
         if self.cancelled:
             raise Cancel("stopped at a checkpoint")
 
@@ -150,18 +258,32 @@ class Context:
             )
         return self._transaction(self)
 
+    def _note(self, note: Note) -> None:
+        """Have *note* taken down, then stop here if this attempt is to end."""
+        if self._scribe is not None:
+            self._scribe.note(self.job, note)
+        self.check_cancelled()
+
+    def _keep_line(self, line: Line) -> None:
+        """Have *line* taken down; one that comes too late is only logged."""
+        if self._scribe is not None:
+            with suppress(LeaseLost):
+                self._scribe.note(self.job, line)
+
+    def _dumps(self, value: Any, what: str, limit: int) -> str:
+        return (self.codec or Codec()).dumps(value, what=what, limit=limit)
+
     def __repr__(self) -> str:
         return f"<Context {self.job} attempt {self.attempt}>"
 
 
-class _JobLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds the job's fields to what the caller gives as ``extra``."""
-
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
+def _amount(name: str, value: Any) -> float | None:
+    """Return a quantity of work as a number; raise InvalidOption if it cannot be one."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise InvalidOption(name, f"must be a number from 0 on, not {value!r:.80}")
+    return float(min(value, sys.float_info.max))
 
 
 def current_job() -> Context:

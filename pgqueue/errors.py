@@ -1,6 +1,7 @@
 """Every error pgqueue raises. Each holds its data, and says what, which, and what to do."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 
 class PgqueueError(Exception):
@@ -57,11 +58,16 @@ class DuplicateTask(PgqueueError):
 
 
 class IdempotencyConflict(PgqueueError):
-    """A job with this key exists, and it was enqueued with other arguments."""
+    """A job with this key exists, and it was enqueued with other arguments.
 
-    def __init__(self, key: str, job_id: int) -> None:
+    *results* are those of the whole call, in order: of ``enqueue_many`` the jobs without a conflict
+    were inserted in your transaction, and stay there unless you roll it back.
+    """
+
+    def __init__(self, key: str, job_id: int, results: Sequence[Any] = ()) -> None:
         self.key = key
         self.job_id = job_id
+        self.results = results
         super().__init__(
             f"key {key!r} already belongs to job {job_id}, which has other arguments; "
             "use a key that differs whenever the arguments do"
@@ -77,14 +83,15 @@ class UnsupportedConnection(PgqueueError):
 
 
 class SchemaMismatch(PgqueueError):
-    """The database's pgqueue schema is missing, or is not the one this code was written for."""
+    """The database's pgqueue schema is missing, or older than what this code was written for."""
 
     def __init__(self, found: str | None, wanted: str) -> None:
         self.found = found
         self.wanted = wanted
-        state = f"is at {found}" if found else "is not installed in this database"
+        state = f"is at {found}" if found else "is missing or older than this code"
         super().__init__(
-            f"the pgqueue schema {state}, this code needs {wanted}; run: pgqueue migrate"
+            f"the pgqueue schema in this database {state}, and {wanted} is needed; "
+            "run: pgqueue migrate"
         )
 
 
@@ -137,3 +144,111 @@ class JobNotFound(PgqueueError):
         super().__init__(
             f"no job {job_id}: it never existed, was rolled back, or its history is over"
         )
+
+
+class ScheduleNotFound(PgqueueError):
+    """No schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no schedule {name!r}; pgqueue schedules list names those that there are")
+
+
+class DuplicateSchedule(PgqueueError):
+    """Two declared schedules have one name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"there is a schedule {name!r} already; a task's second schedule needs a name: name=..."
+        )
+
+
+class JobDead(PgqueueError):
+    """The job that was waited for is dead. A person may redrive it later: then wait again."""
+
+    def __init__(
+        self,
+        job_id: int,
+        *,
+        task: str,
+        reason: str | None,
+        error_type: str | None,
+        message: str | None,
+        attempts: int,
+    ) -> None:
+        self.job_id = job_id
+        self.task = task
+        self.reason = reason
+        self.error_type = error_type
+        self.message = message
+        self.attempts = attempts
+        """How many attempts it was charged with."""
+        what = ": ".join(part for part in (error_type, message) if part) or "no error is known"
+        super().__init__(
+            f"job {job_id} ({task}) is dead ({reason}), attempts: {attempts}: {what}; "
+            f"see: pgqueue jobs show {job_id}"
+        )
+
+
+class JobCancelled(PgqueueError):
+    """The job that was waited for was cancelled."""
+
+    def __init__(self, job_id: int, *, task: str, reason: str | None) -> None:
+        self.job_id = job_id
+        self.task = task
+        self.reason = reason
+        super().__init__(f"job {job_id} ({task}) was cancelled" + (f": {reason}" if reason else ""))
+
+
+class JobGone(PgqueueError):
+    """The job that was waited for is in no table."""
+
+    def __init__(self, job_id: int, *, state: str | None) -> None:
+        self.job_id = job_id
+        self.state = state
+        """In which state it was last seen; ``None``: never."""
+        super().__init__(
+            f"job {job_id} was never seen: the transaction that enqueued it is not committed or "
+            "was rolled back, or its history is over; commit before you wait"
+            if state is None
+            else f"job {job_id} was {state}, and has left no trace: its keep is 0; "
+            "keep jobs whose results are wanted"
+        )
+
+
+class WaitTimeout(PgqueueError, TimeoutError):
+    """Jobs were not over in time. They go on; only the wait has ended."""
+
+    def __init__(self, states: Mapping[int, str | None], finished: Sequence[Any] = ()) -> None:
+        self.states = dict(states)
+        """Each job that is not over, and its state when it was last seen; ``None``: no answer."""
+        self.finished = list(finished)
+        """What :meth:`Waiter.wait_many` has of the others."""
+        shown = [
+            f"{job_id} ({state or 'the database did not answer'})"
+            for job_id, state in sorted(self.states.items())[:5]
+        ]
+        more = ", ..." if len(states) > len(shown) else ""
+        super().__init__(
+            f"{len(states)} job(s) not over in time: {', '.join(shown)}{more}; "
+            "they go on: wait again, or longer"
+        )
+
+
+class WaitInsideTransaction(PgqueueError):
+    """A job was waited for inside the transaction that enqueued it."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"job {job_id} was enqueued in a transaction that is still open, so nobody can run it "
+            "yet; commit first, then wait"
+        )
+
+
+class WaitFailed(PgqueueError):
+    """Nothing can be waited for, and trying again would not help."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"cannot wait for jobs: {problem}")

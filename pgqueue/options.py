@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
 from pgqueue.errors import InvalidOption
 
@@ -38,6 +38,25 @@ class Keep(NamedTuple):
     """How long a dead job waits for a person before it is discarded. Default: for ever."""
 
 
+class JobOptions(TypedDict, total=False):
+    """The options of :class:`NewJob`, as keywords of whatever takes them."""
+
+    queue: str | None
+    priority: int | None
+    delay: Seconds | None
+    run_at: datetime | None
+    expires: Seconds | datetime | None
+    max_attempts: int | None
+    max_crashes: int | None
+    timeout: Seconds | Unset | None
+    keep: Seconds | Keep | None
+    key: str | None
+    key_ttl: Seconds | None
+    actor: str | None
+    metadata: Mapping[str, Any] | None
+    on_dead_task: str | None
+
+
 class NewJob(NamedTuple):
     """A job that is to be enqueued. Made by :meth:`Task.job`; immutable, so it can be kept and
     reused.
@@ -57,8 +76,8 @@ class NewJob(NamedTuple):
     run_at: datetime | None = None
     """Start no earlier than this moment (with a time zone). Excludes *delay*."""
     expires: Seconds | datetime | None = None
-    """Do not start later than this: after that long, or that moment, the job is dead
-    (``expired``)."""
+    """Do not start later than this: that long after the enqueue, or at that moment, a job that
+    has not started is dead (``expired``)."""
     max_attempts: int | None = None
     """How often it may run in all, counting the first time, 1 to 1000. Default 5."""
     max_crashes: int | None = None
@@ -68,7 +87,9 @@ class NewJob(NamedTuple):
     keep: "Seconds | Keep | None" = None
     """How long the finished job stays in history, to the day; 0: not at all. Default 7 days."""
     key: str | None = None
-    """Idempotency key: while it lives, the same task and key are the same job."""
+    """Idempotency key: while it lives, the same task and key are the same job. Whoever enqueues it
+    a second time waits until the first transaction has ended, for as long as its own
+    ``lock_timeout`` allows."""
     key_ttl: Seconds | None = None
     """How long the key lives, from the enqueue. Default: for ever."""
     actor: str | None = None
@@ -78,7 +99,7 @@ class NewJob(NamedTuple):
     on_dead_task: str | None = None
     """Name of a task to enqueue in the same statement should the job die; ``""``: none."""
 
-    def options(self, **changes: Any) -> "NewJob":
+    def options(self, **changes: Unpack[JobOptions]) -> "NewJob":
         """Return a copy with these options changed. Raises :class:`InvalidOption` for a wrong
         one."""
         unknown = changes.keys() - _OPTIONS
@@ -94,8 +115,15 @@ NOTHING_SAID: Final = tuple(NewJob("")[2:])
 
 
 def check(job: NewJob) -> NewJob:
-    """Return *job* if its options are in range; raise :class:`InvalidOption` naming the one that is
-    not."""
+    """Return *job* if its task, arguments and options can be; raise :class:`InvalidOption` naming
+    the one that cannot, :class:`TypeError` if it is no job at all."""
+    if not isinstance(job, NewJob):
+        raise TypeError(f"give task.job(...), not a {type(job).__qualname__}")
+    check_text("task", job.task or "", 200)
+    if not isinstance(job.args, str) or not job.args.lstrip().startswith("{"):
+        raise InvalidOption(
+            "args", f"must be a JSON object as text, what task.job(...) makes, not {job.args!r:.80}"
+        )
     if job[2:] == NOTHING_SAID:
         return job
     check_text("queue", job.queue, 100)
@@ -108,6 +136,8 @@ def check(job: NewJob) -> NewJob:
     for name, duration in (("delay", job.delay), ("key_ttl", job.key_ttl)):
         if duration is not None:
             milliseconds(duration, name)
+    if job.key_ttl is not None and job.key is None:
+        raise InvalidOption("key_ttl", "there is no key that it is for")
     for outcome, duration in keeps(job)._asdict().items():
         if duration is not None:
             milliseconds(duration, "keep" if outcome == "succeeded" else f"keep.{outcome}")
@@ -118,10 +148,8 @@ def check(job: NewJob) -> NewJob:
         if job.delay is not None:
             raise InvalidOption("run_at", "cannot be given together with delay")
         _check_moment("run_at", job.run_at)
-    if isinstance(job.expires, datetime):
-        _check_moment("expires", job.expires)
-    elif job.expires is not None:
-        milliseconds(job.expires, "expires")
+    if job.expires is not None:
+        _check_expires(job, job.expires)
     return job
 
 
@@ -164,6 +192,17 @@ def _check_number(name: str, value: int | None, least: int, most: int) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidOption(name, f"must be a whole number from {least} to {most}, not {value!r}")
+
+
+def _check_expires(job: NewJob, expires: Seconds | datetime) -> None:
+    if isinstance(expires, datetime):
+        _check_moment("expires", expires)
+        too_late = job.run_at is not None and job.run_at >= expires
+    else:
+        limit = milliseconds(expires, "expires")
+        too_late = job.delay is not None and milliseconds(job.delay, "delay") >= limit
+    if too_late:
+        raise InvalidOption("expires", "the job would be dead before it may start")
 
 
 def _check_moment(name: str, moment: datetime) -> None:

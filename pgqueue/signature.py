@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -68,18 +68,19 @@ class Signature:
             )
 
     def named_types(self) -> set[type]:
-        """Every Enum and dataclass that the annotations name, however deep: what JSON may hold."""
+        """Every Enum and dataclass that the annotations name, however deep: what JSON may hold.
+
+        A subclass of one of them is not found by it: it must be named as well, ``Shape | Circle``.
+        """
+        walked: set[Any] = set()
         try:
             hints = typing.get_type_hints(self._function)
+            return {found for hint in hints.values() for found in _types_in(hint, walked)}
         except NameError as error:
             raise PgqueueError(
                 f"task {self._task!r}: an annotation names something unknown: {error}; "
                 "import it where the task is defined"
             ) from error
-        found: set[type] = set()
-        for hint in hints.values():
-            found.update(_types_in(hint, found))
-        return found
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:
@@ -89,18 +90,38 @@ def _is_context(parameter: inspect.Parameter) -> bool:
     return annotation is Context
 
 
-def _types_in(hint: Any, seen: set[type]) -> Iterator[type]:
-    """Walk a type expression: ``list[Item] | None``, dataclass fields and so on."""
+def _types_in(hint: Any, walked: set[Any]) -> Iterator[type]:
+    """Walk a type expression, ``list[Item] | None``, aliases, the fields of classes and so on, for
+    Enums and dataclasses."""
     for argument in typing.get_args(hint):
-        yield from _types_in(argument, seen)
+        yield from _types_in(argument, walked)
     hint = typing.get_origin(hint) or hint
-    if not isinstance(hint, type) or hint in seen:
+    if isinstance(hint, list):  # of Callable[[Item], None]
+        for argument in hint:
+            yield from _types_in(argument, walked)
         return
-    if issubclass(hint, Enum):
-        seen.add(hint)
+    if isinstance(hint, Enum):  # of Literal[Colour.RED]
+        hint = type(hint)
+    named = isinstance(hint, (type, typing.NewType, typing.TypeVar)) or hasattr(hint, "__value__")
+    if not named or hint in walked:
+        return
+    walked.add(hint)
+    if isinstance(hint, type) and (issubclass(hint, Enum) or dataclasses.is_dataclass(hint)):
         yield hint
-    elif dataclasses.is_dataclass(hint):
-        seen.add(hint)
-        yield hint
-        for inner in typing.get_type_hints(hint).values():
-            yield from _types_in(inner, seen)
+    for part in _parts_of(hint):
+        yield from _types_in(part, walked)
+
+
+def _parts_of(hint: Any) -> Iterable[Any]:
+    """The types that a named type is made of."""
+    if isinstance(hint, typing.NewType):
+        return [hint.__supertype__]
+    if isinstance(hint, typing.TypeVar):
+        return [hint.__bound__, *hint.__constraints__]
+    if not isinstance(hint, type):
+        return [hint.__value__]  # of ``type Colours = list[Colour]``
+    is_typed_dict = issubclass(hint, dict) and hasattr(hint, "__total__")
+    is_named_tuple = issubclass(hint, tuple) and hasattr(hint, "_fields")
+    if is_typed_dict or is_named_tuple or dataclasses.is_dataclass(hint):
+        return typing.get_type_hints(hint).values()
+    return []

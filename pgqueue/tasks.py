@@ -3,14 +3,33 @@
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from datetime import datetime
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from pgqueue.backoff import Backoff, Exponential
 from pgqueue.codec import LIMIT, Codec
 from pgqueue.context import Context, current_job
-from pgqueue.errors import DuplicateTask, InvalidOption, UndecodablePayload, UnknownTask
-from pgqueue.options import UNSET, Keep, NewJob, Seconds, Unset, check, check_text
+from pgqueue.errors import (
+    DuplicateSchedule,
+    DuplicateTask,
+    InvalidOption,
+    UndecodablePayload,
+    UnknownTask,
+)
+from pgqueue.options import UNSET, Keep, NewJob, Seconds, Unset, check, check_text, milliseconds
 from pgqueue.policy import Policy, Verdict
+from pgqueue.schedule import NewSchedule
 from pgqueue.signature import Signature
 
 P = ParamSpec("P")
@@ -18,10 +37,19 @@ R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 Executor = Literal["async", "thread", "process"]
+Heartbeat = Literal["auto", "manual"]
 Middleware = Callable[[Context, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 TransactionFactory = Callable[[], Any]
 """Returns a (sync or async) context manager that gives a connection or a session."""
+
+
+class Pace(NamedTuple):
+    """What a task says of the time its attempts take, in seconds."""
+
+    heartbeat: Heartbeat = "auto"
+    lease: float | None = None
+    target_runtime: float | None = 60.0
 
 
 class Task(Generic[P, R]):
@@ -37,6 +65,7 @@ class Task(Generic[P, R]):
         transactional: bool,
         aliases: Iterable[str],
         payload_limit: int,
+        pace: Pace,
     ) -> None:
         self.function = function
         self.name = defaults.task
@@ -46,6 +75,10 @@ class Task(Generic[P, R]):
         self.transactional = transactional
         self.aliases = tuple(aliases)
         self.signature = Signature(function, self.name)
+        self.heartbeat = pace.heartbeat
+        self.lease = pace.lease
+        self.target_runtime = pace.target_runtime
+        self.has_terms = pace.lease is not None or pace.heartbeat == "manual"
         self._payload_limit = payload_limit
         self._codec: Codec | None = None
 
@@ -58,6 +91,9 @@ class Task(Generic[P, R]):
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """Return a job that will call this task with these arguments.
+
+        Enums and dataclasses among them are those that the function's annotations name, however
+        deep; a subclass has to be named beside its base (``Shape | Circle``).
 
         Raises :class:`TypeError` if they do not fit the function, :class:`InvalidPayload` if one of
         them cannot be stored exactly.
@@ -108,7 +144,8 @@ class Tasks:
     the jobs live in (``sessionmaker(engine)``, ``pool.connection``): transactional tasks do their
     work and finish their job in it. *lifespan* is an async context manager around the life of a
     worker process; what it yields is ``ctx.state``. *payload_limit*: bytes of JSON that the
-    arguments of a job, or its result, may have; 1 MiB."""
+    arguments of a job, or its result, may have; 1 MiB. *timezone*: that of schedules which name
+    none; ``"UTC"``."""
 
     def __init__(
         self,
@@ -116,7 +153,11 @@ class Tasks:
         transaction: TransactionFactory | None = None,
         lifespan: Lifespan | None = None,
         payload_limit: int = LIMIT,
+        timezone: str = "UTC",
     ) -> None:
+        self.timezone = timezone
+        self.schedules: dict[str, NewSchedule] = {}
+        """The declared schedules, by name."""
         self.transaction = transaction
         self.lifespan = lifespan
         self.payload_limit = payload_limit
@@ -143,6 +184,9 @@ class Tasks:
         executor: Executor | None = None,
         transactional: bool = False,
         aliases: Iterable[str] = (),
+        heartbeat: Heartbeat = "auto",
+        lease: Seconds | None = None,
+        target_runtime: Seconds | None = 60.0,
     ) -> TaskDecorator:
         """Register a function under *name*, the name jobs know it by for as long as they live.
 
@@ -151,8 +195,17 @@ class Tasks:
         runs the job, see :class:`~pgqueue.policy.Policy`. *executor*: ``async def`` functions run
         on the event loop, others in ``"thread"`` unless ``"process"`` is asked for.
         *transactional*: run inside a transaction that also finishes the job. *aliases*: former
-        names, still run.
+        names, still run. *heartbeat*: ``"auto"`` renews a job's lease for as long as its worker
+        lives, ``"manual"`` only when the handler calls :meth:`Context.extend`. *lease*: how long
+        its lease lasts, 1 s at least; as long as the worker's others unless said, and with
+        ``"auto"`` no shorter. *target_runtime*: how long an attempt should take; one that takes
+        longer is logged and counted, nothing else, ``None`` expects nothing.
         """
+        if isinstance(aliases, str):
+            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
+        aliases = tuple(aliases)
+        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
+            check_text(option, "" if text is None else text, 200)
         defaults = check(
             NewJob(
                 name,
@@ -165,14 +218,11 @@ class Tasks:
                 on_dead_task=on_dead_task,
             )
         )
-        if isinstance(aliases, str):
-            raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
-        aliases = tuple(aliases)
-        for option, text in [("name", name), *(("aliases", alias) for alias in aliases)]:
-            check_text(option, "" if text is None else text, 200)
         policy = Policy(
             backoff=backoff or Exponential(), retry_on=retry_on or {}, retry_if=retry_if
         )
+
+        pace = _pace(heartbeat, lease, target_runtime)
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
             task: Task[Any, Any] = Task(
@@ -183,11 +233,71 @@ class Tasks:
                 transactional=transactional,
                 aliases=aliases,
                 payload_limit=self.payload_limit,
+                pace=pace,
             )
             self._add(task)
             return task
 
         return cast(TaskDecorator, register)
+
+    def cron(
+        self,
+        cron: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        tz: str | None = None,
+        every: Seconds | None = None,
+        seconds: Literal["first"] | None = None,
+        misfire: str = "one",
+        misfire_max: int = 100,
+        grace: Seconds = 60,
+        overlap: str | None = None,
+        jitter: Seconds = 0,
+        start_at: datetime | None = None,
+        end_at: datetime | None = None,
+        max_runs: int | None = None,
+        **options: Any,
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Call a task again and again: ``@tasks.cron("0 9 * * *", tz="Asia/Tokyo")`` above
+        ``@tasks.task(...)``, or ``tasks.cron(...)(task)``.
+
+        A worker writes it down when it starts. *name* is the task's by default; *args* are the
+        task's arguments, the same at each tick (``ctx.scheduled_for`` is which one it is). The rest
+        are the fields of :class:`NewSchedule`, and *options* of its jobs.
+
+        Raises :class:`InvalidOption` here and now for what can never be due.
+        """
+
+        def declare(task: Task[P, R]) -> Task[P, R]:
+            if not isinstance(task, Task):
+                raise InvalidOption(
+                    "cron", f"{task!r} is no task; @tasks.cron(...) goes above @tasks.task(...)"
+                )
+            call: Callable[..., NewJob] = task.job
+            schedule = NewSchedule(
+                name=task.name if name is None else name,
+                job=call(**(args or {})).options(**options),
+                cron=cron,
+                every=every,
+                seconds=seconds,
+                tz=self.timezone if tz is None else tz,
+                misfire=misfire,
+                misfire_max=misfire_max,
+                grace=grace,
+                overlap=overlap,
+                jitter=jitter,
+                start_at=start_at,
+                end_at=end_at,
+                max_runs=max_runs,
+            )
+            if schedule.name in self.schedules:
+                raise DuplicateSchedule(schedule.name)
+            self.schedules[schedule.name] = schedule
+            return task
+
+        return declare
 
     def middleware(self, function: Middleware) -> Middleware:
         """Wrap every job: ``async def around(ctx, call_next): return await call_next()``."""
@@ -229,6 +339,11 @@ class Tasks:
         """The registered tasks, each once."""
         return (task for name, task in self._by_name.items() if name == task.name)
 
+    @property
+    def targets(self) -> dict[str, float | None]:
+        """The seconds that an attempt of each task is to take, by name."""
+        return {task.name: task.target_runtime for task in self}
+
     def _add(self, task: Task[Any, Any]) -> None:
         for name in (task.name, *task.aliases):
             if name in self._by_name:
@@ -255,6 +370,20 @@ def _executor(
             "the process that opened it; use a thread",
         )
     return wanted
+
+
+def _pace(heartbeat: Heartbeat, lease: Seconds | None, target: Seconds | None) -> Pace:
+    if heartbeat not in ("auto", "manual"):
+        raise InvalidOption("heartbeat", f"must be 'auto' or 'manual', not {heartbeat!r:.80}")
+    seconds = [
+        None if duration is None else milliseconds(duration, name) / 1000
+        for name, duration in (("lease", lease), ("target_runtime", target))
+    ]
+    if seconds[0] is not None and seconds[0] < 1:
+        raise InvalidOption("lease", f"must be at least 1 second, not {lease!r}")
+    if seconds[1] == 0:
+        raise InvalidOption("target_runtime", "must be longer than nothing; None expects nothing")
+    return Pace(heartbeat, *seconds)
 
 
 def _where(task: Task[Any, Any]) -> str:

@@ -20,11 +20,12 @@ from pgqueue.worker import Settings
 from pgqueue.worker.logs import configure
 from pgqueue.worker.main import run
 from tests.command import MAIN, environment
+from tests.skewed import SKEW
 from tests.worker_tasks import DATABASE, JOURNAL, Journal
 
 TASKS = "tests.worker_tasks:tasks"
 _ORDER = "PGQUEUE_TEST_ORDER"
-_BOOT = [sys.executable, "-c", "from tests.process import main; main()"]
+_BOOT = [sys.executable, "-c", "import tests.skewed; from tests.process import main; main()"]
 _DURATIONS = {"lease", "rescue_every", "poll", "grace"}
 
 
@@ -129,10 +130,12 @@ class Stage:
         if self._connection is not None:
             self._connection.close()
 
-    def start(self, *, tasks: str = TASKS, processes: int = 1, **settings: Any) -> WorkerProcess:
-        """Start a worker; durations are in seconds."""
+    def start(
+        self, *, tasks: str = TASKS, processes: int = 1, skew: float = 0, **settings: Any
+    ) -> WorkerProcess:
+        """Start a worker; durations are in seconds. Its clock is off by *skew*."""
         order = {"tasks": tasks, "processes": processes, "settings": settings}
-        return self._start(_BOOT, {_ORDER: json.dumps(order)})
+        return self._start(_BOOT, {_ORDER: json.dumps(order), SKEW: str(skew)})
 
     def command(self, *words: str, tasks: str = TASKS) -> WorkerProcess:
         """Start a worker by its command line."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Json
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -217,12 +218,26 @@ def test_what_cannot_be_is_said_before_anything_is_written(
         pgqueue.enqueue_batch(connection, [], **options)
 
 
-@pytest.mark.parametrize("callback", [NewJob("t", "no json"), NewJob("x" * 201), NewJob("")])
+UNENQUEUEABLE = [NewJob("t", "no json"), NewJob("x" * 201), NewJob("")]
+
+
+@pytest.mark.parametrize("callback", UNENQUEUEABLE)
+def test_a_callback_that_could_never_be_enqueued_is_refused(
+    connection: Connection, callback: NewJob
+) -> None:
+    with pytest.raises(InvalidOption, match="must be"):
+        pgqueue.enqueue_batch(connection, [WORK], on_complete=callback)
+
+
+@pytest.mark.parametrize("callback", UNENQUEUEABLE)
 def test_a_callback_that_could_never_be_enqueued_is_refused_by_the_database(
     connection: Connection, callback: NewJob
 ) -> None:
     with pytest.raises((psycopg.errors.CheckViolation, psycopg.DataError)):
-        pgqueue.enqueue_batch(connection, [WORK], on_complete=callback)
+        connection.execute(
+            "INSERT INTO pgqueue.batches (created_at, total, on_complete) VALUES (now(), 0, %s)",
+            [Json({"task": callback.task, "args": callback.args})],
+        )
 
 
 # Callbacks

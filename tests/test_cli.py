@@ -77,7 +77,7 @@ def test_sync_writes_down_what_the_code_says(
         "@tasks.task('send', queue='email', max_attempts=9)\ndef send(): ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert pgqueue.json("sync", "synced_app:tasks") == {"tasks": ["send"]}
+    assert pgqueue.json("sync", "synced_app:tasks") == {"tasks": ["send"], "schedules": []}
     pgqueue("enqueue", "send")
     assert pgqueue.sql("SELECT queue, max_attempts FROM pgqueue.jobs") == [("email", 9)]
 
@@ -115,9 +115,12 @@ def test_the_schema_is_checked_installed_and_removed(empty_dsn: str) -> None:
     assert pgqueue.json("migrate", "--check", exits=3)["state"] == "missing"
     assert pgqueue.json("migrate") == {"revision": head()}
     assert "up to date" in pgqueue("migrate", "--check").stdout
-    assert "add --yes" in pgqueue("downgrade", "--to", "base", exits=2).stderr
+    for revision in ("base", "-1", "pgqueue@base", f"{head()}-1"):
+        said = pgqueue("downgrade", "--to", revision, exits=2).stderr
+        assert "removes the pgqueue schema and every job in it; if that is meant, add --yes" in said
+    assert "removes data" in pgqueue("downgrade", "--to", head(), exits=2).stderr
     assert pgqueue.json("downgrade", "--to", "base", "--yes") == {"revision": None}
-    assert "is not installed" in pgqueue("status", exits=3).stderr
+    assert "is missing or older" in pgqueue("status", exits=3).stderr
 
 
 def test_the_sql_of_a_migration_needs_no_database() -> None:

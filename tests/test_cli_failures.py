@@ -95,6 +95,42 @@ def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
     assert 'database "no_such_database" does not exist; create it' in sentence(missing, exits=3)
 
 
+NOT_UTF8 = "bad\udcff"  # what Python makes of an argument with the byte FF in it
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("enqueue", NOT_UTF8),
+        *(("enqueue", "send", f"--{name}", NOT_UTF8) for name in ("queue", "key", "actor")),
+        ("enqueue", "send", "--on-dead-task", NOT_UTF8),
+        ("enqueue", "send", "--args", f'{{"a": "{NOT_UTF8}"}}'),
+        ("jobs", "list", "--task", NOT_UTF8),
+        ("jobs", "list", "--queue", NOT_UTF8),
+        ("jobs", "list", "--before", NOT_UTF8),
+        ("jobs", "retry", "1", "--actor", NOT_UTF8),
+        ("jobs", "cancel", "1", "--reason", NOT_UTF8),
+        ("jobs", "discard", "1", "--reason", NOT_UTF8),
+        ("queues", "pause", NOT_UTF8),
+        ("migrate", "--to", NOT_UTF8),
+        ("migrate", "--to", ""),
+        ("downgrade", "--to", "", "--yes"),
+    ],
+    ids=ascii,
+)
+def test_an_argument_that_cannot_be_is_wrong_usage(
+    pgqueue: Command, words: tuple[str, ...]
+) -> None:
+    said = pgqueue(*words, exits=2).stderr
+    assert "Error: " in said
+    assert pgqueue.sql("SELECT FROM pgqueue.jobs") == []
+
+
+def test_text_that_no_parameter_refused_is_no_traceback(dsn: str) -> None:
+    wrong = run_process("status", dsn=f"{dsn}&application_name={NOT_UTF8}")
+    assert "is not valid UTF-8" in sentence(wrong, exits=2)
+
+
 @pytest.fixture
 def guarded(own_server: Server) -> str:
     """A server that asks the role ann for a password; its socket's directory, encoded."""
@@ -118,6 +154,40 @@ def test_a_wrong_password_is_said_and_not_shown(guarded: str) -> None:
     assert "no password supplied" in sentence(none, exits=3)
     right = run_process("status", dsn=f"postgresql://ann:{SECRET}-right@{place}")
     assert "run: pgqueue migrate" in sentence(right, exits=3)
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", "2")], ids=["alone", "in processes"])
+def test_a_worker_gives_the_same_advice_and_says_nothing_else(
+    guarded: str, more: tuple[str, ...]
+) -> None:
+    place = f"/postgres?host={guarded}&port=5432"
+    worker = ("worker", "tests.worker_tasks:tasks", *more)
+    for dsn, advice in (
+        (
+            f"postgresql://ann:{SECRET}@{place}",
+            'failed for user "ann"; check the user and password',
+        ),
+        (
+            f"postgresql://ann:{SECRET}-right@{place}&dbname=nowhere",
+            'database "nowhere" does not exist; create it with createdb',
+        ),
+    ):
+        refused = run_process(*worker, dsn=dsn)
+        assert refused.returncode == 3
+        assert advice in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+        assert SECRET not in refused.stderr
+
+
+@pytest.mark.parametrize("wrong", ["connect_timeout=abc", "sslmode=abc", "port=99999", "TimeZone"])
+def test_a_dsn_with_a_value_that_cannot_be_is_to_be_mended(dsn: str, wrong: str) -> None:
+    if wrong == "TimeZone":
+        wrong = f"options={quote('-c TimeZone=abc', safe='')}"
+    said = sentence(run_process("status", dsn=f"{dsn}&{wrong}"), exits=3)
+    assert "mend it in PGQUEUE_DSN" in said
+    worker = run_process("worker", "tests.worker_tasks:tasks", dsn=f"{dsn}&{wrong}")
+    assert worker.returncode == 3
+    assert "mend it in PGQUEUE_DSN" in worker.stderr
 
 
 def test_what_a_role_may_not_do_is_said(pgqueue: Command) -> None:

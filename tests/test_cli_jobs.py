@@ -74,6 +74,33 @@ def test_a_job_is_shown_with_its_arguments_errors_attempts_and_audit(pgqueue: Co
     assert shown["audit"][0]["actor"] == "ann"
 
 
+def test_a_job_is_shown_with_what_it_said_of_itself(pgqueue: Command) -> None:
+    job_id = int(pgqueue("enqueue", "import").stdout)
+    pgqueue.sql(RUN, job_id)
+    pgqueue.sql(
+        "INSERT INTO pgqueue.progress VALUES (%s, 1, now(), 4200, 10000, '{\"stage\": 1}', '[42]')",
+        job_id,
+    )
+    for n in (1, 2, 2):  # a line can be there twice
+        pgqueue.sql(
+            "INSERT INTO pgqueue.job_logs VALUES (%s, 1, %s, now(), pgqueue.attempt_expiry(),"
+            " 'WARNING', 'slow', '{\"ms\": 7}')",
+            job_id,
+            n,
+        )
+    said = pgqueue("jobs", "show", job_id).stdout
+    assert 'progress     4,200 of 10,000, 42 %, {"stage": 1} (now)' in said
+    assert "checkpoint   [42]" in said
+    assert said.count('WARNING  slow  {"ms": 7}') == 2
+    shown = pgqueue.json("jobs", "show", job_id)
+    assert shown["progress"]["percent"] == 42
+    assert shown["progress"]["checkpoint"] == [42]
+    assert [(line["n"], line["fields"]) for line in shown["lines"]] == [
+        (1, {"ms": 7}),
+        (2, {"ms": 7}),
+    ]
+
+
 def test_the_dead_letter_remembers_attempts_whose_history_is_over(pgqueue: Command) -> None:
     job_id = int(pgqueue("enqueue", "send").stdout)
     pgqueue.sql(DIE, job_id)

@@ -292,6 +292,12 @@ def test_programs_are_taken_from_the_users_choice_then_a_wheel_then_the_machine(
     assert find_binaries(account) == (machine / "9" / "bin", 14)
 
 
+def test_a_uid_without_a_name_is_told_what_to_do(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 54_321)
+    with pytest.raises(EmbeddedPostgresError, match=r"uid 54321 is not in /etc/passwd; add it"):
+        server_account()
+
+
 def test_without_programs_the_error_says_how_to_get_them(place, monkeypatch):
     account = server_account()
     monkeypatch.setenv("PGQUEUE_PG_BIN", str(place))

@@ -5,12 +5,13 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, get_type_hints
 
 import psycopg
 import pytest
 import sqlalchemy
-from psycopg import AsyncRawCursor, ClientCursor, RawCursor
+from psycopg import AsyncRawCursor, ClientCursor, RawCursor, errors
+from psycopg.adapt import Dumper, Loader
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row, kwargs_row, namedtuple_row, scalar_row
 from psycopg.types.json import set_json_loads
@@ -37,6 +38,7 @@ from pgqueue import (
     InvalidPayload,
     LargePayload,
     NewJob,
+    SchemaMismatch,
     Tasks,
     UnsupportedConnection,
     enqueue,
@@ -44,6 +46,7 @@ from pgqueue import (
     enqueue_many,
     enqueue_many_async,
 )
+from pgqueue.options import JobOptions
 from pgqueue.storage.drivers import run
 from pgqueue.storage.upkeep import sync_tasks
 from tests.connections import KINDS, Application, Kind, driver_of
@@ -68,6 +71,12 @@ def application(kind: Kind, dsn: str) -> Iterator[Application]:
 def outside(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     """Sees what is committed, and nothing else."""
     with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def outside_of_empty(empty_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
         yield connection
 
 
@@ -264,6 +273,55 @@ def test_the_applications_own_json_is_never_asked(kind: Kind, shared_dsn: str) -
         application.rollback()
 
 
+class OwnLists(Dumper):
+    """An application whose lists are jsonb."""
+
+    oid = psycopg.postgres.types["jsonb"].oid
+
+    def dump(self, obj: Any) -> bytes:
+        return json.dumps(obj).encode()
+
+
+class OwnNumbers(Loader):
+    def load(self, data: object) -> Any:
+        raise AssertionError("not yours to read")
+
+
+class OwnBinaryNumbers(OwnNumbers):
+    format = psycopg.pq.Format.BINARY
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_applications_own_adapters_do_not_matter(
+    kind: Kind, shared_dsn: str, count: int
+) -> None:
+    with kind(shared_dsn) as application:
+        driver = driver_of(application)
+        for dumped in (list, str, int, bool):
+            driver.adapters.register_dumper(dumped, OwnLists)
+        for loaded in ("int8", "bool", "text"):
+            for loader in (OwnNumbers, OwnBinaryNumbers):
+                driver.adapters.register_loader(loaded, loader)
+        jobs = [JOB.options(priority=n, timeout=None) for n in range(count)]
+        enqueued = application.enqueue_many(jobs)
+        assert [(type(result.id), result.duplicate) for result in enqueued] == [
+            (int, False)
+        ] * count
+        application.rollback()
+
+
+@pytest.mark.parametrize("option", [{"stream_results": True}, {"yield_per": 1}], ids=str)
+@pytest.mark.parametrize("autocommit", [False, True])
+@pytest.mark.parametrize("name", ["SQLAlchemy Connection", "SQLAlchemy Session"])
+def test_an_engine_that_streams_its_results_enqueues_at_once(
+    dsn: str, outside: psycopg.Connection[Any], name: str, autocommit: bool, option: dict[str, Any]
+) -> None:
+    with KINDS[name](dsn, autocommit=autocommit, execution_options=option) as application:
+        enqueued = application.enqueue(JOB)
+        application.commit()
+    assert jobs_in(outside) == [enqueued.id]
+
+
 def test_the_engines_own_json_is_never_asked(shared_dsn: str) -> None:
     def loads(_: object) -> Any:
         raise AssertionError("not yours to read")
@@ -382,6 +440,73 @@ def test_a_two_phase_async_session_is_prepared_though_a_worker_sleeps(
 
     job_id = asyncio.run(go())
     assert jobs_in(outside) == [job_id]
+
+
+def test_a_two_phase_connection_is_prepared_though_a_worker_sleeps(
+    dsn: str, outside: psycopg.Connection[Any], sleeper: psycopg.Connection[Any]
+) -> None:
+    engine = create_engine(url_of(dsn), poolclass=NullPool)
+    with engine.connect() as connection, connection.begin_twophase() as transaction:
+        enqueue(connection, JOB)
+        enqueue_many(connection, [JOB])
+        with Session(connection) as session:
+            enqueue(session, JOB)
+        transaction.prepare()
+        assert jobs_in(outside) == []
+        transaction.commit()
+
+    assert len(jobs_in(outside)) == 3
+    assert rings(sleeper, outside) == []
+
+
+def test_a_two_phase_async_connection_is_prepared_though_a_worker_sleeps(
+    dsn: str, outside: psycopg.Connection[Any], sleeper: psycopg.Connection[Any]
+) -> None:
+    async def go() -> None:
+        engine = create_async_engine(url_of(dsn), poolclass=NullPool)
+        async with engine.connect() as connection:
+            transaction = await connection.run_sync(lambda plain: plain.begin_twophase())
+            await enqueue_async(connection, JOB)
+            async with AsyncSession(connection) as session:
+                await enqueue_async(session, JOB)
+            await connection.run_sync(lambda _: (transaction.prepare(), transaction.commit()))
+        await engine.dispose()
+
+    asyncio.run(go())
+    assert len(jobs_in(outside)) == 2
+    assert rings(sleeper, outside) == []
+
+
+def test_a_psycopg_transaction_of_two_phases_is_prepared_though_a_worker_sleeps(
+    dsn: str, outside: psycopg.Connection[Any], sleeper: psycopg.Connection[Any]
+) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.tpc_begin("in two phases")
+        enqueue(connection, JOB)
+        connection.tpc_prepare()
+        assert jobs_in(outside) == []
+        connection.tpc_commit()
+        assert rings(sleeper, outside) == []
+        enqueue(connection, JOB, queue="one phase")
+        connection.commit()
+
+    assert rings(sleeper, outside) == ["one phase"]
+    assert len(jobs_in(outside)) == 2
+
+
+def test_a_psycopg_async_transaction_of_two_phases_is_prepared_though_a_worker_sleeps(
+    dsn: str, outside: psycopg.Connection[Any], sleeper: psycopg.Connection[Any]
+) -> None:
+    async def go() -> None:
+        async with await psycopg.AsyncConnection.connect(dsn) as connection:
+            await connection.tpc_begin("in two phases, async")
+            await enqueue_async(connection, JOB)
+            await connection.tpc_prepare()
+            await connection.tpc_commit()
+
+    asyncio.run(go())
+    assert len(jobs_in(outside)) == 1
+    assert rings(sleeper, outside) == []
 
 
 def test_notify_false_rings_no_bell(
@@ -503,6 +628,69 @@ def test_a_session_whose_flush_failed_is_refused_until_it_is_rolled_back(dsn: st
             session.connection()
         with pytest.raises(UnsupportedConnection, match="roll back"):
             enqueue(session, JOB)
+
+
+def test_an_invalidated_connection_is_refused_until_it_is_rolled_back(shared_dsn: str) -> None:
+    with KINDS["SQLAlchemy Connection"](shared_dsn) as application:
+        application.execute("SELECT 1")
+        application.connection.invalidate()
+        with pytest.raises(UnsupportedConnection, match="roll back"):
+            application.enqueue(JOB)
+        application.rollback()
+        assert application.enqueue(JOB).id > 0
+        application.rollback()
+
+
+def test_text_that_the_client_encoding_cannot_hold_is_said(kind: Kind, shared_dsn: str) -> None:
+    with kind(shared_dsn) as application:
+        application.execute("SET client_encoding = 'LATIN1'")
+        for enqueue_it in (
+            lambda: application.enqueue(JOB, actor="\N{SNOWMAN}"),
+            lambda: application.enqueue_many([JOB, NewJob("greet", '{"name": "\N{SNOWMAN}"}')]),
+        ):
+            with pytest.raises(UnsupportedConnection, match=r"client_encoding \(.+1\) has no"):
+                enqueue_it()
+        assert application.enqueue(JOB, actor="J\xfcrgen").id > 0
+        application.rollback()
+
+
+# A schema that is not there
+
+
+def test_a_schema_that_is_missing_or_older_is_said_in_one_sentence(
+    kind: Kind, empty_dsn: str, outside_of_empty: psycopg.Connection[Any]
+) -> None:
+    sentence = "schema in this database is missing or older than this code, .*run: pgqueue migrate"
+    with kind(empty_dsn) as application:
+        with pytest.raises(SchemaMismatch, match=sentence):
+            application.enqueue(JOB)
+        application.rollback()
+        outside_of_empty.execute("CREATE SCHEMA pgqueue")
+        outside_of_empty.execute(
+            "CREATE FUNCTION pgqueue.enqueue_one(text) RETURNS bigint RETURN 1"
+        )
+        for attempt in (
+            lambda: application.enqueue(JOB),
+            lambda: application.enqueue_many([JOB] * 2),
+        ):
+            with pytest.raises(SchemaMismatch, match=sentence):
+                attempt()
+            application.rollback()
+
+
+def test_a_function_that_the_applications_own_trigger_misses_is_not_ours(
+    application: Application,
+) -> None:
+    application.execute(
+        """
+        CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM no_such_function(); RETURN NEW; END';
+        CREATE TRIGGER own BEFORE INSERT ON pgqueue.jobs FOR EACH ROW EXECUTE FUNCTION own()
+        """
+    )
+    with pytest.raises((errors.UndefinedFunction, sqlalchemy.exc.ProgrammingError)) as caught:
+        application.enqueue(JOB)
+    assert "no_such_function" in str(caught.value)
 
 
 def test_async_connections_are_told_the_async_function(shared_dsn: str) -> None:
@@ -834,6 +1022,13 @@ def test_the_rest_is_kept_as_it_was_said(connection: psycopg.Connection[Any]) ->
 NAIVE = datetime(2030, 1, 1)
 
 
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -871,6 +1066,13 @@ NAIVE = datetime(2030, 1, 1)
         ("metadata", {"a": "a\ud800b"}),
         ("metadata", {"a": "a\0b"}),
         ("metadata", 5),
+        ("metadata", [("a", 1)]),
+        ("metadata", {1: "a"}),
+        ("metadata", {"a": [{None: 1}]}),
+        ("metadata", {"a": "x" * 2**20}),
+        ("metadata", {"a": nested(200)}),
+        ("metadata", {"a": nested(100_000)}),
+        ("key_ttl", 60),
         ("colour", "red"),
     ],
 )
@@ -882,6 +1084,74 @@ def test_a_wrong_option_is_named_before_anything_is_sent(
     assert caught.value.option == option
     assert str(caught.value).startswith(f"{option}: ")
     assert connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def test_metadata_comes_back_as_it_was(connection: psycopg.Connection[Any]) -> None:
+    for metadata in ({}, {"a": [{"b": None}], "c": "\\u0000"}, {"a": nested(198)}):
+        row = job_row(connection, enqueue(connection, JOB, metadata=metadata).id)
+        assert row.metadata == metadata
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize(
+    ("job", "option"),
+    [
+        (NewJob(""), "task"),
+        (NewJob("x" * 201), "task"),
+        (NewJob("a\0b"), "task"),
+        (NewJob("a\ud800b"), "task"),
+        (NewJob(None), "task"),
+        (NewJob("t", "garbage"), "args"),
+        (NewJob("t", "[]"), "args"),
+        (NewJob("t", {"a": 1}), "args"),
+        (NewJob("t", None), "args"),
+    ],
+    ids=str,
+)
+def test_a_job_that_no_task_made_is_checked_as_well(
+    connection: psycopg.Connection[Any], job: NewJob, option: str, many: bool
+) -> None:
+    with pytest.raises(InvalidOption, match=f"^{option}: must be "):
+        enqueue_many(connection, [JOB, job]) if many else enqueue(connection, job)
+    assert connection.info.transaction_status == TransactionStatus.IDLE
+
+
+@pytest.mark.parametrize("options", [{}, {"delay": 5}])
+def test_a_task_is_no_job(connection: psycopg.Connection[Any], options: dict[str, Any]) -> None:
+    task = Tasks().task("greet")(lambda: None)
+    for given, name in ((task, "Task"), ("greet", "str"), (None, "NoneType")):
+        wrong: Any = given
+        with pytest.raises(TypeError, match=rf"^give task\.job\(\.\.\.\), not a {name}$"):
+            enqueue(connection, wrong, **options)
+        with pytest.raises(TypeError, match=rf"^give task\.job\(\.\.\.\), not a {name}$"):
+            enqueue_many(connection, [JOB, wrong])
+
+
+LATER = datetime(2199, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delay": 60, "expires": 60},
+        {"delay": timedelta(minutes=2), "expires": 60},
+        {"run_at": LATER, "expires": LATER},
+    ],
+)
+def test_a_job_that_could_never_start_is_refused(
+    connection: psycopg.Connection[Any], options: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        InvalidOption, match=r"^expires: the job would be dead before it may start$"
+    ):
+        enqueue(connection, JOB, **options)
+
+
+def test_the_keywords_that_mypy_knows_are_the_options(connection: psycopg.Connection[Any]) -> None:
+    assert tuple(JobOptions.__annotations__) == NewJob._fields[2:]
+    assert get_type_hints(JobOptions) == {
+        name: hint for name, hint in get_type_hints(NewJob).items() if name in NewJob._fields[2:]
+    }
 
 
 def test_run_at_and_delay_exclude_each_other(connection: psycopg.Connection[Any]) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import errors
 
 from pgqueue.job import TRANSITIONS, Job, Reason, State
 from pgqueue.options import NewJob
@@ -292,7 +293,7 @@ def test_a_renewal_is_fenced_too(connection: Connection) -> None:
     assert [(held.id, held.attempt, held.cancel_requested) for held in renewed] == [
         (mine.id, 1, False)
     ]
-    assert run(connection, jobs.find_held(worker_id=WORKER, ids=list(ids))) == {(mine.id, 1)}
+    assert run(connection, jobs.find_held(worker_id=WORKER, ids=list(ids))) == [(mine.id, 1, False)]
     assert job_row(connection, mine.id).lease_until > datetime.now(UTC) + LEASE * 50
 
 
@@ -313,10 +314,8 @@ def test_a_renewal_never_waits_for_a_row(two: tuple[Connection, Connection]) -> 
     renewed = run(comer, jobs.renew(worker_id=WORKER, ids=[finishing, free], lease=LEASE))
 
     assert [held.id for held in renewed] == [free]
-    assert run(comer, jobs.find_held(worker_id=WORKER, ids=[finishing, free])) == {
-        (finishing, 1),
-        (free, 1),
-    }
+    held = run(comer, jobs.find_held(worker_id=WORKER, ids=[finishing, free]))
+    assert {(each.id, each.attempt) for each in held} == {(finishing, 1), (free, 1)}
     assert run(comer, jobs.find_unlocked([finishing, free])) == {free}
 
 
@@ -817,6 +816,41 @@ def test_the_reaction_runs_as_its_own_task_says_but_reacts_to_nothing(
 
     assert in_state(connection, "available") == []
     assert len(in_state(connection, "dead")) == 2
+
+
+def forbid_mourning(connection: Connection, sqlstate: str = "raise_exception") -> None:
+    """An application's own trigger, that lets no job of ``mourn`` in."""
+    connection.execute(
+        f"""
+        CREATE FUNCTION pg_temp.forbid() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'no mourning' USING ERRCODE = '{sqlstate}'; END $$;
+        CREATE TRIGGER forbid BEFORE INSERT ON pgqueue.jobs FOR EACH ROW
+            WHEN (NEW.task = 'mourn') EXECUTE FUNCTION pg_temp.forbid()
+        """
+    )
+
+
+@every_death
+def test_a_reaction_that_is_refused_holds_up_no_death_and_is_audited(
+    connection: Connection, die: Callable[[Connection], None]
+) -> None:
+    forbid_mourning(connection)
+    warnings: list[str] = []
+    connection.add_notice_handler(lambda notice: warnings.append(str(notice.message_primary)))
+    job_id = add(connection, on_dead_task="mourn")
+    die(connection)
+
+    assert in_state(connection, "dead") == [job_id]
+    assert warnings == [f"job {job_id}: its on_dead_task mourn could not be enqueued: no mourning"]
+    ((verb, _, audited, queue, reason, detail),) = audit(connection)
+    assert (verb, audited, queue, reason) == ("on_dead_failed", job_id, "default", "no mourning")
+    assert detail == {"on_dead_task": "mourn", "sqlstate": "P0001"}
+
+
+def test_a_reaction_that_the_next_try_will_enqueue_is_not_given_up(connection: Connection) -> None:
+    forbid_mourning(connection, "serialization_failure")
+    with pytest.raises(errors.SerializationFailure):
+        bury(connection, on_dead_task="mourn")
 
 
 def test_a_dead_job_without_a_reaction_enqueues_nothing(connection: Connection) -> None:

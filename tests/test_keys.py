@@ -107,6 +107,18 @@ def test_a_conflict_is_raised_on_demand(connection: Connection) -> None:
     assert (caught.value.key, caught.value.job_id) == (WELCOME.key, first.id)
 
 
+def test_the_jobs_beside_a_conflict_are_in_the_transaction_and_in_the_error(
+    connection: Connection,
+) -> None:
+    first = enqueue(connection, WELCOME)
+    with pytest.raises(IdempotencyConflict) as caught:
+        enqueue_many(connection, [JOB, OTHER.options(key=WELCOME.key)], on_conflict="raise")
+
+    beside, refused = caught.value.results
+    assert refused == Enqueued(first.id, duplicate=True, conflict=True)
+    assert in_state(connection, "available") == [first.id, beside.id]
+
+
 def test_the_spelling_of_the_arguments_is_no_conflict(connection: Connection) -> None:
     enqueue(connection, NewJob("add", '{"a": 1, "b": 2.0}', key="k"))
     again = enqueue(connection, NewJob("add", '{"b":2.0,"a":1}', key="k"))
@@ -142,7 +154,7 @@ def test_sql_and_python_share_their_keys(connection: Connection) -> None:
         """SELECT pgqueue.enqueue('greet', '{"name": "Ada"}', key => 'welcome:1')"""
     ).fetchone()
     assert row == (first.id,)
-    row = connection.execute("SELECT pgqueue.enqueue('greet', '[]', key => 'sql')").fetchone()
+    row = connection.execute("SELECT pgqueue.enqueue('greet', '{}', key => 'sql')").fetchone()
     again = enqueue(connection, JOB, key="sql")
     assert row
     assert again == Enqueued(row[0], duplicate=True, conflict=True)

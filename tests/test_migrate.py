@@ -193,13 +193,46 @@ def test_a_migration_waits_for_another_one_only_as_long_as_it_is_told_to(empty_d
     assert migrate.upgrade(empty_dsn) == migrate.head()
 
 
-def test_a_schema_that_was_installed_otherwise_is_refused(dsn):
+def test_a_schema_that_was_installed_otherwise_is_checked_and_not_changed(dsn):
     execute(dsn, "DROP TABLE pgqueue.alembic_version")
-    assert migrate.check(dsn).state is SchemaState.FOREIGN
+    assert migrate.check(dsn) == (SchemaState.CURRENT, migrate.head(), migrate.head())
     for change in (migrate.upgrade, lambda dsn: migrate.downgrade(dsn, "base")):
         with pytest.raises(MigrationError, match="belongs to your application's own Alembic"):
             change(dsn)
     assert execute(dsn, "SELECT to_regclass('pgqueue.alembic_version')") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("stated", "state"), [("pgqueue_0000", SchemaState.NEWER), (None, SchemaState.FOREIGN)]
+)
+def test_a_schema_that_was_installed_otherwise_is_checked_by_what_it_says(dsn, stated, state):
+    execute(dsn, "DROP TABLE pgqueue.alembic_version; DROP FUNCTION pgqueue.revision()")
+    if stated:
+        execute(dsn, f"CREATE FUNCTION pgqueue.revision() RETURNS text RETURN '{stated}'")
+    assert migrate.check(dsn).state is state
+
+
+@pytest.mark.parametrize("revision", ["", "@", "pgqueue@", "pgqueue_0001+1"])
+def test_what_is_no_revision_is_refused(dsn, empty_dsn, revision):
+    for attempt in (
+        lambda: migrate.upgrade(empty_dsn, revision),
+        lambda: migrate.downgrade(dsn, revision),
+        lambda: migrate.downgrade_target(dsn, revision),
+        lambda: migrate.offline_sql(revision),
+    ):
+        with pytest.raises(MigrationError, match="known revisions: pgqueue_0001"):
+            attempt()
+    assert migrate.check(dsn).state is SchemaState.CURRENT
+
+
+@pytest.mark.parametrize(
+    ("to", "target"),
+    [("base", None), ("-1", None), ("pgqueue@base", None), ("pgqueue_0001", "pgqueue_0001")],
+)
+def test_where_a_downgrade_ends_is_known_before(dsn, to, target):
+    assert migrate.downgrade_target(dsn, to) == target
+    assert migrate.downgrade(dsn, to) == target
+    assert migrate.downgrade_target(dsn, "base") is None
 
 
 def test_a_schema_of_a_newer_pgqueue_is_refused(dsn):
@@ -292,6 +325,7 @@ def test_an_applications_own_alembic_can_carry_our_versions(empty_dsn, tmp_path)
     command.upgrade(config, "heads")
     versions = {row[0] for row in execute(empty_dsn, "SELECT version_num FROM alembic_version")}
     assert versions == {"app_1", migrate.head()}
+    assert migrate.check(empty_dsn).state is SchemaState.CURRENT
     with pytest.raises(MigrationError, match="alembic upgrade heads"):
         migrate.upgrade(empty_dsn)
 

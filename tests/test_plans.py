@@ -155,6 +155,7 @@ class Node(NamedTuple):
     table: str | None
     by: str | None
     condition: str
+    filter: str
 
 
 def nodes_of(plan: dict[str, Any]) -> Iterator[Node]:
@@ -163,6 +164,7 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[Node]:
         plan.get("Relation Name"),
         plan.get("Index Name"),
         plan.get("Index Cond", ""),
+        plan.get("One-Time Filter", ""),
     )
     for below in plan.get("Plans", ()):
         yield from nodes_of(below)
@@ -228,6 +230,10 @@ INDEXES_OF_JOBS = {
     "list_batch_jobs": {"jobs_batch", *KEY},
     "prune_batches": {"jobs_batch"},
     "replace_start": {"jobs_batch"},
+    "read_status": KEY,
+    "write_progress": KEY,
+    "append_logs": KEY,
+    "prune_progress": KEY,
 }
 
 
@@ -355,9 +361,102 @@ def test_history_is_reached_by_id(tables: Connection, name: str) -> None:
             assert re.search(r"_(id|job_id_attempt)_idx$", index)
 
 
+def test_what_is_awaited_is_looked_for_in_history_only_if_it_is_not_alive(
+    tables: Connection,
+) -> None:
+    nodes = plan_of(tables, "read_status")
+    assert scanned(nodes, "progress") == {"progress_pkey"}
+    for index in scanned(nodes, "finished_jobs"):
+        assert index
+        assert index.endswith("_id_idx")
+    leaves = [node for node in nodes if scanned([node], "finished_jobs")]
+    filters = [node.filter for node in nodes if node.filter]
+    assert filters == ["(live.id IS NULL)"] * len(leaves), "a one-time filter above each partition"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"wanted": "$1::text", "tasks": "$2::text[]", "n": "$3::integer"},
+        {"wanted": "'queue 1'", "tasks": "NULL::text[]", "n": "1"},
+        {"wanted": "'queue 1'", "tasks": "ARRAY['task 1']", "n": "1000"},
+        {"wanted": "'no such queue'", "tasks": "NULL::text[]", "n": "1"},
+    ],
+    ids=["generic", "one", "many of a task", "of no queue"],
+)
+def test_a_fetch_by_hand_walks_the_head_of_the_queue(
+    tables: Connection, given: dict[str, str]
+) -> None:
+    """In anybody's session: there are no settings but the function's own."""
+    with psycopg.connect(tables.info.dsn, autocommit=True) as application:
+        settings = application.execute(
+            "SELECT split_part(setting, '=', 1), split_part(setting, '=', 2)"
+            " FROM pg_proc, unnest(proconfig) AS setting"
+            " WHERE pg_proc.oid = 'pgqueue.fetch'::regproc"
+        ).fetchall()
+        for setting in settings:
+            application.execute("SELECT set_config(%s, %s, false)", setting)
+        for index, probe in zip(
+            ("jobs_suspect", "jobs_available"), fetch_probes(application, given), strict=True
+        ):
+            nodes = list(nodes_of(explain(application, probe)))
+            assert scanned(nodes, "jobs") == {index}
+            assert [node for node in nodes if "Sort" in node.kind] == []
+
+
+def fetch_probes(connection: Connection, given: dict[str, str]) -> list[str]:
+    """The two statements with which pgqueue.fetch chooses, with its variables as given."""
+    row = connection.execute(
+        "SELECT prosrc FROM pg_proc WHERE oid = 'pgqueue.fetch'::regproc"
+    ).fetchone()
+    assert row
+    probes = re.findall(r"ARRAY\((\s*SELECT id.*?SKIP LOCKED)\s*\)", row[0], re.DOTALL)
+    return [
+        re.sub(r"\b(wanted|tasks|n)\b", lambda variable: given[variable[0]], probe)
+        for probe in probes
+    ]
+
+
 def test_keys_are_pruned_by_their_expiry(tables: Connection) -> None:
     nodes = plan_of(tables, "prune_keys")
     assert scanned(nodes, "job_keys") == {"job_keys_expiring", "job_keys_pkey"}
+
+
+def test_due_schedules_and_old_ticks_are_found_by_their_indexes(tables: Connection) -> None:
+    nodes = plan_of(tables, "find_schedules")
+    assert scanned(nodes, "schedules") == {"schedules_due"}
+    assert [node for node in nodes if node.kind == "Sort"] == []
+    assert all("next_run_at" in node.condition for node in nodes if node.by == "schedules_due")
+    assert scanned(plan_of(tables, "run_queued"), "schedules") == {"schedules_queued"}
+    nodes = plan_of(tables, "prune_ticks")
+    assert scanned(nodes, "ticks") == {"ticks_made_at", "ticks_pkey"}
+    assert scanned(nodes, "schedule_gaps") == {"schedule_gaps_made_at", "schedule_gaps_pkey"}
+
+
+def test_whether_a_schedule_has_a_job_is_asked_without_its_dead_ones(tables: Connection) -> None:
+    """A schedule whose jobs always die leaves thousands, and is asked at each tick."""
+    nodes = list(nodes_of(explain(tables, (
+        "SELECT FROM pgqueue.jobs AS job WHERE job.schedule_id = $1::bigint"
+        " AND job.state <> 'dead'"
+    ))))  # fmt: skip
+    assert scanned(nodes, "jobs") == {"jobs_schedule"}
+    body = tables.execute("SELECT pg_get_functiondef('pgqueue.is_under_way'::regproc)").fetchone()
+    assert body
+    assert "job.state <> 'dead'" in body[0]
+
+
+def test_progress_is_walked_by_its_primary_key(tables: Connection) -> None:
+    nodes = plan_of(tables, "prune_progress")
+    assert scanned(nodes, "progress") == {"progress_pkey"}
+    assert [node for node in nodes if node.kind == "Sort"] == []
+
+
+def test_recent_history_is_read_from_its_end_and_not_sorted_whole(tables: Connection) -> None:
+    nodes = plan_of(tables, "find_slow_tasks")
+    by = scanned(nodes, "finished_jobs")
+    assert by
+    assert all(index and index.endswith("_id_idx") for index in by)
+    assert "Merge Append" in {node.kind for node in nodes}
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])

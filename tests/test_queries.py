@@ -58,6 +58,10 @@ def fill(connection: psycopg.Connection) -> int:
         ),
     )
     connection.execute(
+        "INSERT INTO pgqueue.schedules (name, task, cron, next_run_at)"
+        " VALUES ('nightly', 't', '0 2 * * *', now() - interval '1 hour')"
+    )
+    connection.execute(
         "UPDATE pgqueue.jobs SET state = 'dead', reason = 'non_retryable', died_at = now(),"
         " error_type = 'E', error = 'e' WHERE id = (SELECT max(id) FROM pgqueue.jobs"
         " WHERE state = 'available' AND task = 't')"

@@ -89,7 +89,32 @@ def test_history_whose_day_has_come_is_forgotten_and_no_other(
     assert rows == [(1,)]
 
 
-@pytest.mark.parametrize("leaf", ["finished_jobs", "jobs", "finished_jobs_default", "audit"])
+def test_what_jobs_logged_is_forgotten_with_their_attempts(
+    connection: psycopg.Connection,
+) -> None:
+    line = (
+        "INSERT INTO pgqueue.job_logs (job_id, attempt, n, at, expires_on, level, message)"
+        " VALUES (%s, 1, 1, now(), pgqueue.attempt_expiry() - %s::integer, 'INFO', 'x')"
+    )
+    for job_id, days in ((1, 0), (2, 1), (3, 40)):
+        connection.execute(line, (job_id, days))
+    homes = "SELECT tableoid::regclass::text FROM pgqueue.job_logs ORDER BY job_id"
+    first, *strayed = [row[0] for row in connection.execute(homes)]
+    assert first.startswith("pgqueue.job_logs_2")
+    assert strayed == ["pgqueue.job_logs_default"] * 2
+
+    assert run(connection, upkeep.make_partitions()) == 2
+    assert run(connection, upkeep.forget_partitions()) == 1
+
+    assert [row[0].startswith("pgqueue.job_logs_2") for row in connection.execute(homes)] == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    "leaf", ["finished_jobs", "job_logs", "jobs", "finished_jobs_default", "audit"]
+)
 def test_only_a_partition_of_history_can_be_forgotten(
     connection: psycopg.Connection, leaf: str
 ) -> None:

@@ -13,6 +13,7 @@ from psycopg.types.json import Json
 
 from pgqueue import Keep, NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import FINAL_STATES, LIVE_STATES, TRANSITIONS, Job, Reason, State
+from pgqueue.options import LONGEST
 from pgqueue.outcome import Cancelled, Crashed, Died, Failure, Released, Retried, Snoozed, Succeeded
 from pgqueue.storage import claiming, jobs, upkeep, verbs
 from pgqueue.storage.drivers import run
@@ -31,6 +32,9 @@ def checked(connection: Connection, constraint: str) -> set[str]:
     ).fetchone()
     assert row
     return set(re.findall(r"'(\w+)'", row[0]))
+
+
+CENTURIES = timedelta(days=292_260 * 365)
 
 
 # The words
@@ -89,11 +93,23 @@ def test_a_row_that_makes_no_sense_is_refused(connection: Connection, change: st
         ("max_crashes", 0),
         ("timeout", timedelta(0)),
         ("timeout", timedelta(seconds=-2)),
+        ("timeout", CENTURIES),
         ("keep", timedelta(days=-1)),
+        ("keep", CENTURIES),
         ("keep_dead", timedelta(days=-1)),
         ("key", ""),
         ("key", "x" * 501),
         ("on_dead_task", "x" * 201),
+        ("delay", timedelta(seconds=-1)),
+        ("delay", CENTURIES),
+        ("key_ttl", timedelta(seconds=-1)),
+        ("key_ttl", timedelta(seconds=1)),
+        ("actor", ""),
+        ("actor", "x" * 501),
+        ("metadata", Json([])),
+        ("metadata", Json(None)),
+        ("metadata", Json({"a": "a\0b"})),
+        ("metadata", Json({"a": "x" * 2**20})),
     ],
 )
 def test_a_wrong_option_in_sql_is_named_and_nothing_enqueued(
@@ -107,6 +123,104 @@ def test_a_wrong_option_in_sql_is_named_and_nothing_enqueued(
     ):
         sql_enqueue(connection, task, "{}", **options)
     assert connection.execute("SELECT FROM pgqueue.jobs").fetchall() == []
+
+
+@pytest.mark.parametrize("table", ["queues", "tasks"])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("name", ""),
+        ("name", "x" * 201),
+        ("priority", -5),
+        ("max_attempts", 0),
+        ("max_attempts", 1001),
+        ("max_crashes", 0),
+        ("timeout_ms", 0),
+        ("timeout_ms", -7),
+        ("timeout_ms", 2**62),
+        ("keep", timedelta(days=-1)),
+        ("keep", timedelta(days=36_601)),
+        ("keep_cancelled", timedelta(days=-1)),
+        ("keep_dead", timedelta(days=-1)),
+    ],
+)
+def test_settings_that_no_job_could_be_made_with_are_refused(
+    connection: Connection, table: str, column: str, value: Any
+) -> None:
+    row = {"name": "email", **({"seen_at": MOMENT} if table == "tasks" else {}), column: value}
+    with pytest.raises(errors.CheckViolation, match=f"{table}_{column}_check"):
+        put_row(connection, table, row)
+
+
+def test_a_task_cannot_name_a_queue_that_cannot_be(connection: Connection) -> None:
+    with pytest.raises(errors.CheckViolation, match="tasks_queue_check"):
+        put_row(connection, "tasks", {"name": "greet", "queue": "", "seen_at": MOMENT})
+
+
+@pytest.mark.parametrize("option", ["timeout", "keep"])
+def test_the_longest_of_pythons_settings_can_be_stored(connection: Connection, option: str) -> None:
+    longest: dict[str, Any] = {option: LONGEST}
+    run(connection, upkeep.sync_tasks([NewJob("greet", **longest)]))
+    assert sql_enqueue(connection, "greet", "{}", **{option: timedelta(seconds=LONGEST)})
+
+
+def put_row(connection: Connection, table: str, row: dict[str, Any]) -> None:
+    connection.execute(
+        sql.SQL("INSERT INTO pgqueue.{} ({}) VALUES ({})").format(
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, row)),
+            sql.SQL(", ").join(map(sql.Literal, row.values())),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        ("[]", "must be a JSON object"),
+        ("null", "must be a JSON object"),
+        (None, "must be a JSON object"),
+        (r'{"a": ["a\u0000b"]}', "a NUL"),
+        (r'{"a": "\ud800"}', "half a surrogate"),
+        (f'{{"a": 1e{10**6}}}', "a number out of range"),
+        (f'{{"a": "{"x" * 2**20}"}}', "1048585 bytes of JSON are more than the 1048576 allowed"),
+    ],
+    ids=["list", "null", "NULL", "NUL", "surrogate", "number", "large"],
+)
+def test_args_in_sql_that_python_would_refuse_are_refused(
+    connection: Connection, args: str | None, problem: str
+) -> None:
+    with pytest.raises(errors.InvalidParameterValue, match=rf"^args: .*{problem}"):
+        connection.execute("SELECT pgqueue.enqueue('greet', %s::json)", [args])
+
+
+@pytest.mark.parametrize("args", [r'{"a": "a\\u0000b", "b": "\ud83d\ude00"}', '{"a": 1e22}'])
+def test_args_in_sql_are_stored_as_they_were_spelt(connection: Connection, args: str) -> None:
+    job_id = sql_enqueue(connection, "greet", args)
+    stored = connection.execute("SELECT args::text FROM pgqueue.jobs WHERE id = %s", [job_id])
+    assert stored.fetchone() == (args,)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("delay => '1 s', run_at => now()", "run_at: cannot be given together with delay"),
+        ("run_at => now(), expires_at => now()", "expires_at: the job would be dead"),
+    ],
+)
+def test_options_in_sql_that_contradict_each_other_are_refused(
+    connection: Connection, options: str, problem: str
+) -> None:
+    with pytest.raises(errors.InvalidParameterValue, match=problem):
+        connection.execute(f"SELECT pgqueue.enqueue('greet', {options})")
+
+
+def test_a_jsonb_value_is_cast_as_documented(connection: Connection) -> None:
+    row = connection.execute(
+        "SELECT pgqueue.enqueue('greet', args => jsonb_build_object('user_id', 123)::json)"
+    ).fetchone()
+    assert row
+    assert job_row(connection, row[0]).args == {"user_id": 123}
 
 
 def test_one_wrong_job_among_many_refuses_them_all(connection: Connection) -> None:

@@ -1,16 +1,27 @@
 """Tasks: found by name, called with the arguments they declare, or a clear error at once."""
 
+import importlib
 import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from pathlib import Path
-from typing import Any
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+)
 from uuid import UUID
 
 import pytest
@@ -29,6 +40,7 @@ from pgqueue import (
 )
 from pgqueue.job import Job, Reason
 from pgqueue.outcome import Died, Outcome, Succeeded
+from pgqueue.signature import Signature
 from pgqueue.worker import attempt
 
 ROOT = Path(pgqueue.__file__).parents[1]
@@ -136,6 +148,76 @@ def test_arguments_come_back_as_what_they_were() -> None:
     assert isinstance(outcome, Succeeded)
     assert outcome.result is not None
     assert ship.codec.loads(outcome.result) == order
+
+
+class Cart(TypedDict):
+    colours: "list[Colour]"
+    inner: "NotRequired[Cart]"
+
+
+class Pair(NamedTuple):
+    colour: Colour
+    times: int
+
+
+Bounded = TypeVar("Bounded", bound=Colour)
+Constrained = TypeVar("Constrained", Colour, Size)
+Named = NewType("Named", Colour)
+NamedTwice = NewType("NamedTwice", Named)
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        Literal[Colour.RED, "none"],
+        Named,
+        NamedTwice,
+        list[Bounded],
+        Constrained,
+        Cart,
+        Pair,
+        dict[str, "Colour"],
+        Annotated[Colour, {"unhashable": ({},)}],
+        Callable[[Colour], None],
+    ],
+    ids=str,
+)
+def test_a_type_is_found_wherever_the_annotation_names_it(hint: Any) -> None:
+    def paint(colour: Any) -> None: ...
+
+    paint.__annotations__ = {"colour": hint}
+    job = Tasks().task("paint")(paint).job(colour=Colour.RED)
+    assert job.args == '{"colour":{"$enum":["Colour","RED"]}}'
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is newer")
+def test_a_type_is_found_behind_an_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "aliased.py").write_text(
+        "from tests.test_tasks import Colour\n"
+        "type Colours[T] = list[T] | Colours[T]\n"
+        "type Some = Colours[Colour]\n"
+        "def paint(colours: Some) -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    paint = importlib.import_module("aliased").paint
+    assert Tasks().task("paint")(paint).job(colours=[]).args == '{"colours":[]}'
+    assert {found.__name__ for found in Signature(paint, "paint").named_types()} == {"Colour"}
+
+
+@dataclass
+class Rush(Order):
+    hours: int = 1
+
+
+def test_a_subclass_is_known_when_it_is_named_as_well() -> None:
+    def ship(order: Order) -> None: ...
+    def ship_either(order: Order | Rush) -> None: ...
+
+    rush = Rush([], date(2026, 2, 28))
+    with pytest.raises(InvalidPayload, match=r"^args\.order: Rush is a type that .* do not name"):
+        Tasks().task("ship")(ship).job(rush)
+    either = Tasks().task("ship")(ship_either)
+    assert either.decode(either.job(rush).args) == {"order": rush}
 
 
 def test_a_result_that_cannot_be_stored_is_a_failed_attempt() -> None:
@@ -468,7 +550,7 @@ def test_an_argument_is_checked_before_the_job_is_made() -> None:
 
 CALLS = """
     from typing import assert_type
-    from pgqueue import Context, NewJob, Task, Tasks, enqueue, enqueue_async, Enqueued
+    from pgqueue import Context, Keep, NewJob, Task, Tasks, enqueue, enqueue_async, Enqueued
     import psycopg
 
     tasks = Tasks()
@@ -493,7 +575,7 @@ CALLS = """
 
     async def use(connection: psycopg.Connection[object], other: object) -> None:
         assert_type(enqueue(connection, send.job(1), key="k"), Enqueued)
-        assert_type(await enqueue_async(other, bare.job()), Enqueued)
+        assert_type(await enqueue_async(other, bare.job(), timeout=None, keep=Keep(0)), Enqueued)
         assert_type(await send(1), bool)
 
     send.job()  # E
@@ -510,6 +592,11 @@ CALLS = """
     tasks.task("x", colour="red")  # E
     tasks.task("x", executor="fibre")  # E
     tasks.task("x", timeout="60")  # E
+    send.job(1).options(prioritty=1)  # E
+    send.job(1).options(priority="1")  # E
+    enqueue(None, send.job(1), prioritty=1)  # E
+    enqueue(None, send.job(1), delay="5")  # E
+    enqueue(None, send.job(1), on_conflict="ignore")  # E
     enqueue(None, send)  # E
     enqueue(None, "send")  # E
 """

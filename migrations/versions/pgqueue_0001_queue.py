@@ -13,9 +13,25 @@ branch_labels = ("pgqueue",)
 depends_on = None
 
 PARTS = (
-    *("tables", "bell", "enqueue", "batches", "progress", "partitions", "verbs", "batch_verbs"),
-    *("rollups", "reconcile", "waiting", "views", "stories"),
-    *("alert_rules", "measures", "alerts"),
+    "tables",
+    "bell",
+    "enqueue",
+    "batches",
+    "progress",
+    "partitions",
+    "verbs",
+    "batch_verbs",
+    "schedules",
+    "schedule_verbs",
+    "fetch",
+    "rollups",
+    "reconcile",
+    "waiting",
+    "views",
+    "stories",
+    "alert_rules",
+    "measures",
+    "alerts",
 )
 
 

@@ -11,13 +11,20 @@ from pgqueue.cli.output import (
     Column,
     embedded,
     plain,
+    print_fact,
     print_heading,
     print_table,
     visible,
     visible_lines,
 )
 from pgqueue.job import State
-from pgqueue.storage.inspection import AttemptRecord, AuditRecord, JobDetails
+from pgqueue.storage.inspection import (
+    AttemptRecord,
+    AuditRecord,
+    JobDetails,
+    LineRecord,
+    ProgressRecord,
+)
 
 _JSON_FIELDS = ("args", "metadata", "result", "history")
 _ATTEMPTS = (
@@ -26,6 +33,12 @@ _ATTEMPTS = (
     Column("ENDED"),
     Column("TOOK", right=True),
     Column("ERROR", elastic=True),
+)
+_LINES = (
+    Column("ATTEMPT", right=True),
+    Column("WHEN"),
+    Column("LEVEL", colour=lambda cell: None if cell in ("INFO", "LEVEL") else "red"),
+    Column("LINE", elastic=True),
 )
 _AUDIT = (
     Column("WHEN"),
@@ -42,19 +55,28 @@ def details_of(job: JobDetails) -> dict[str, Any]:
         details[name] = embedded(details[name])
     for record in details["audit"]:
         record["detail"] = embedded(record["detail"])
+    for record in details["lines"]:
+        record["fields"] = embedded(record["fields"])
+    if details["progress"] is not None:
+        for name in ("detail", "checkpoint"):
+            details["progress"][name] = embedded(details["progress"][name])
     return details
 
 
 def print_details(job: JobDetails) -> None:
-    """Print the job, what it holds, its attempts, its last traceback, and its audit."""
+    """Print the job, what it holds, its attempts, its last traceback, what it logged, and its
+    audit."""
     reason = f" ({job.reason})" if job.reason else ""
     print_heading(f"job {job.id}  {visible(job.task)}  {job.state}{reason}", apart=False)
     for name, text in _facts(job):
-        _print_fact(name, text)
+        print_fact(name, text)
     if job.attempts:
         print_heading("attempts that did not succeed")
         print_table(_ATTEMPTS, [_attempt_row(attempt, job.now) for attempt in job.attempts])
         _print_traceback(job.attempts)
+    if job.lines:
+        print_heading("what its handler logged")
+        print_table(_LINES, [_line_row(line) for line in job.lines])
     if job.audit:
         print_heading("who did what")
         print_table(_AUDIT, [_audit_row(record, job.now) for record in job.audit])
@@ -83,6 +105,10 @@ def _facts(job: JobDetails) -> Iterator[tuple[str, str]]:
     if job.worker_id is not None:
         place = f"{job.worker_host} pid {job.worker_pid}" if job.worker_host else "gone"
         yield "worker", f"{place} ({job.worker_id})"
+    if job.progress is not None:
+        yield "progress", _progress(job.progress, job.now)
+        if job.progress.checkpoint is not None:
+            yield "checkpoint", job.progress.checkpoint
     if job.timeout is not None:
         yield "timeout", exactly(job.timeout)
     keep = kept(job.keep, job.keep_cancelled, job.keep_dead)
@@ -110,11 +136,15 @@ def _run(job: JobDetails) -> str:
     return f"{text}, {job.crashes} crashes" if job.crashes else text
 
 
-def _print_fact(name: str, text: str) -> None:
-    first, *rest = visible_lines(text) or [""]
-    click.echo(f"  {name:<13}{first}")
-    for line in rest:
-        click.echo(f"  {'':<13}{line}")
+def _progress(said: ProgressRecord, now: datetime) -> str:
+    parts = []
+    if said.done is not None:
+        parts.append(f"{said.done:,.15g}" + (f" of {said.total:,.15g}" if said.total else ""))
+    if said.percent is not None:
+        parts.append(f"{said.percent} %")
+    if said.detail is not None:
+        parts.append(said.detail)
+    return f"{', '.join(parts) or 'none said'} ({ago(said.updated_at, now)})"
 
 
 def _attempt_row(attempt: AttemptRecord, now: datetime) -> list[str]:
@@ -128,6 +158,11 @@ def _attempt_row(attempt: AttemptRecord, now: datetime) -> list[str]:
         took,
         ": ".join(part for part in (attempt.error_type, attempt.error) if part),
     ]
+
+
+def _line_row(line: LineRecord) -> list[str]:
+    fields = f"  {line.fields}" if line.fields else ""
+    return [str(line.attempt), local(line.at), line.level, line.message + fields]
 
 
 def _audit_row(record: AuditRecord, now: datetime) -> list[str]:

@@ -26,7 +26,7 @@ Examples:
 @click.option(
     "--args", type=JsonObject("args"), default="{}", help="Arguments: JSON, @FILE, or - for stdin."
 )
-@click.option("--queue", "-q", metavar="NAME", help="Else the task's own, else default.")
+@click.option("--queue", "-q", type=Name(100), help="Else the task's own, else default.")
 @click.option("--priority", type=int, metavar="N", help="Smaller is sooner; 100 is usual.")
 @click.option("--delay", type=Duration(), help="Start no earlier than in so long: 30s, 5min, 2h.")
 @click.option("--run-at", type=Moment(), help="Start no earlier than then.")
@@ -37,9 +37,14 @@ Examples:
     "--timeout", type=Duration(endless=True), help="How long an attempt may take, or none."
 )
 @click.option("--keep", type=Duration(), help="How long it stays in history when it is over.")
-@click.option("--key", help="Idempotency key: the same task and key are the same job.")
+@click.option(
+    "--key",
+    type=Name(500),
+    metavar="TEXT",
+    help="Idempotency key: the same task and key are the same job.",
+)
 @click.option("--key-ttl", type=Duration(), help="How long the key lives.  [default: for ever]")
-@click.option("--actor", help="On whose behalf it runs.")
+@click.option("--actor", type=Name(500), help="On whose behalf it runs.")
 @click.option("--metadata", type=JsonObject("metadata"), help="Anything else to remember, as JSON.")
 @click.option("--on-dead-task", metavar="TASK", help="Enqueue this task should the job die.")
 @json_option

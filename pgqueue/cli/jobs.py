@@ -8,7 +8,7 @@ from pgqueue.cli.database import perform
 from pgqueue.cli.details import details_of, print_details
 from pgqueue.cli.human import ago
 from pgqueue.cli.output import Column, print_json, print_table, tell
-from pgqueue.cli.params import JOB_ID, json_option
+from pgqueue.cli.params import JOB_ID, Name, json_option
 from pgqueue.job import Reason, State
 from pgqueue.storage.inspection import show_job
 from pgqueue.storage.listing import JobSummary, Page, list_jobs
@@ -46,8 +46,8 @@ Examples:
     metavar="STATE",
     help=f"Only {', '.join(list(State)[:-1])} or {list(State)[-1]} ones.",
 )
-@click.option("--queue", "-q", metavar="NAME", help="Only of this queue.")
-@click.option("--task", metavar="NAME", help="Only of this task.")
+@click.option("--queue", "-q", type=Name(100), help="Only of this queue.")
+@click.option("--task", type=Name(200), help="Only of this task.")
 @click.option("--batch", "batch_id", type=JOB_ID, metavar="ID", help="Only of this batch.")
 @click.option("--limit", type=click.IntRange(1, 10_000), metavar="N", default=50, show_default=True)
 @click.option("--before", metavar="WHERE", help="Go on where a page ended, or before this job id.")

@@ -80,6 +80,14 @@ def print_heading(text: str, *, apart: bool = True) -> None:
     click.echo(click.style(text, bold=True) if _shows_colours() else text)
 
 
+def print_fact(name: str, text: str) -> None:
+    """Print one line of what is known about something, or more lines where *text* has them."""
+    first, *rest = visible_lines(text) or [""]
+    click.echo(f"  {name:<13}{first}")
+    for line in rest:
+        click.echo(f"  {'':<13}{line}")
+
+
 def tell(text: str) -> None:
     """Say something to the person, beside what is printed for programs."""
     click.echo(text, err=True)

@@ -83,6 +83,8 @@ class Name(ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         if not 1 <= len(value) <= self._longest:
             self.fail(f"must have 1 to {self._longest} characters", param, ctx)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            self.fail(f"{value!a} is not valid UTF-8", param, ctx)
         return str(value)
 
 
@@ -128,7 +130,11 @@ class JsonObject(ParamType):
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
-reason_option = click.option("--reason", help="Why; kept in the audit.")
+REASON = Name(1000)
+
+reason_option = click.option(
+    "--reason", type=REASON, metavar="TEXT", help="Why; kept in the audit."
+)
 
 
 def actor_option(command: F) -> F:

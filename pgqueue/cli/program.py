@@ -13,9 +13,12 @@ from pgqueue.cli import (
     alerts,
     batches,
     dev,
+    doctor,
     enqueue,
     jobs,
     queues,
+    schedule_verbs,
+    schedules,
     schema,
     settings,
     status,
@@ -27,6 +30,7 @@ from pgqueue.cli.database import where
 from pgqueue.cli.failures import (
     INTERRUPTED,
     PIPE_CLOSED,
+    of_encoding,
     of_pgqueue,
     of_postgres,
     of_system,
@@ -46,6 +50,8 @@ class Program(click.Group):
             return result
         except PgqueueError as error:
             raise of_pgqueue(error) from error
+        except UnicodeEncodeError as error:
+            raise of_encoding() from error
         except psycopg.Error as error:
             raise of_postgres(error, where()) from error
         except BrokenPipeError:
@@ -88,14 +94,18 @@ for command in (
     enqueue.enqueue,
     status.status,
     alerts.alerts,
+    doctor.doctor,
     jobs.jobs,
     batches.batches,
     queues.queues,
+    schedules.schedules,
 ):
     program.add_command(command)
 for command in (verbs.retry, verbs.cancel, verbs.discard, verbs.edit):
     jobs.jobs.add_command(command)
 queues.queues.add_command(settings.set_)
+for command in (schedule_verbs.run, schedule_verbs.enable, schedule_verbs.disable):
+    schedules.schedules.add_command(command)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pgqueue import migrate as migrations
 from pgqueue.cli.database import find_dsn, perform
 from pgqueue.cli.failures import Misused, Unready
 from pgqueue.cli.output import print_json
-from pgqueue.cli.params import actor_option, json_option
+from pgqueue.cli.params import Name, actor_option, json_option
 from pgqueue.storage import verbs
 
 
@@ -21,7 +21,14 @@ Examples:
   pgqueue migrate --sql > up.sql   for a DBA to read and to run
 """
 )
-@click.option("--to", "revision", default="head", metavar="REV", help="The revision to stop at.")
+@click.option(
+    "--to",
+    "revision",
+    type=Name(200),
+    default="head",
+    metavar="REV",
+    help="The revision to stop at.",
+)
 @click.option("--sql", is_flag=True, help="Print the SQL instead; needs no database.")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 3 unless up to date.")
 @json_option
@@ -49,13 +56,14 @@ def migrate(revision: str, sql: bool, check: bool, as_json: bool) -> None:
     epilog="""
 \b
 Examples:
-  pgqueue downgrade                       one revision back
+  pgqueue downgrade                       one revision back; from the first, to nothing
   pgqueue downgrade --to base --yes       remove the schema and every job
 """
 )
 @click.option(
     "--to",
     "revision",
+    type=Name(200),
     default="-1",
     show_default=True,
     metavar="REV",
@@ -67,10 +75,11 @@ def downgrade(revision: str, yes: bool, as_json: bool) -> None:
     """Take the schema back. What only newer revisions can hold is lost; base drops every job."""
     dsn = find_dsn()
     if not yes:
+        left = migrations.downgrade_target(dsn, revision)
+        lost = "data" if left else "the pgqueue schema and every job in it"
         if not sys.stdin.isatty():
-            raise Misused("this can remove jobs; if that is meant, add --yes")
-        lost = "the pgqueue schema and every job in it" if revision == "base" else "data"
-        click.confirm(f"This can remove {lost}. Go on?", abort=True, err=True)
+            raise Misused(f"this removes {lost}; if that is meant, add --yes")
+        click.confirm(f"This removes {lost}. Go on?", abort=True, err=True)
     reached = migrations.downgrade(dsn, revision)
     if as_json:
         print_json({"revision": reached})
@@ -92,6 +101,10 @@ def adopt(actor: str, as_json: bool) -> None:
 
     Workers refuse a database that was copied or restored from another one, because its jobs may
     still run there. Run this when they do not.
+
+    A copy of the data directory (a base backup, a disk snapshot) cannot be told from its original,
+    as a standby must not be: where one is made for staging, DELETE FROM pgqueue.home in it before
+    a worker starts there; then it has to be adopted as well.
     """
     perform(verbs.adopt(actor=actor))
     if as_json:

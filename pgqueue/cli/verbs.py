@@ -7,7 +7,7 @@ import click
 from pgqueue.cli.database import perform
 from pgqueue.cli.failures import Refused
 from pgqueue.cli.output import print_json
-from pgqueue.cli.params import JOB_ID, JsonObject, actor_option, json_option, reason_option
+from pgqueue.cli.params import JOB_ID, REASON, JsonObject, actor_option, json_option, reason_option
 from pgqueue.storage import verbs
 from pgqueue.storage.verbs import Done
 
@@ -88,7 +88,9 @@ Example:
 )
 @_ids
 @actor_option
-@click.option("--reason", required=True, help="Why; kept in the audit.")
+@click.option(
+    "--reason", type=REASON, metavar="TEXT", required=True, help="Why; kept in the audit."
+)
 @json_option
 def discard(ids: tuple[int, ...], actor: str, reason: str, as_json: bool) -> None:
     """Give up dead jobs for good. They stay in history as long as they are to be kept."""

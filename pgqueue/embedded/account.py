@@ -82,8 +82,10 @@ class Account:
 
 def server_account() -> Account:
     """Ourselves; for root the account ``postgres``, or else ``nobody``."""
-    if os.geteuid() != 0:
-        return Account(name=f"uid {os.geteuid()}")
+    uid = os.geteuid()
+    if uid != 0:
+        _require_name(uid)
+        return Account(name=f"uid {uid}")
     for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
@@ -94,3 +96,15 @@ def server_account() -> Account:
         "PostgreSQL does not run as root, and this machine has neither an account 'postgres' nor "
         "'nobody' to run it as; add one of them, or run as a normal user"
     )
+
+
+def _require_name(uid: int) -> None:
+    """Refuse a uid that nobody has, as in ``docker run --user 12345``: initdb does."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        raise EmbeddedPostgresError(
+            f"PostgreSQL wants the user that runs it to have a name, and uid {uid} is not in "
+            f"/etc/passwd; add it there (pgqueue:x:{uid}:{uid}::/tmp:/bin/sh), or run as root or "
+            "as a user that is"
+        ) from None

@@ -11,7 +11,13 @@ import psycopg
 from pgqueue.migrate import revisions
 from pgqueue.migrate.errors import MigrationBlocked, MigrationError
 from pgqueue.migrate.revisions import head, location
-from pgqueue.migrate.status import SchemaState, Status, find_revision, find_status
+from pgqueue.migrate.status import (
+    SchemaState,
+    Status,
+    find_revision,
+    find_status,
+    foreign_sentence,
+)
 from pgqueue.migrate.turn import LOCK, SETTINGS, take_turn
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ __all__ = [
     "check",
     "current",
     "downgrade",
+    "downgrade_target",
     "head",
     "location",
     "offline_sql",
@@ -70,6 +77,12 @@ def downgrade(dsn: str, to: str, *, patience: float = PATIENCE) -> str | None:
     return take_turn(dsn, change, patience)
 
 
+def downgrade_target(dsn: str, to: str) -> str | None:
+    """The revision that downgrade() would end at; None: nothing would be left of the schema."""
+    current_revision = current(dsn)
+    return None if current_revision is None else revisions.below(current_revision, to)
+
+
 def offline_sql(to: str = "head") -> str:
     """The SQL that upgrade() runs on an empty database, or between two revisions (``A:B``)."""
     before = [
@@ -94,7 +107,9 @@ def check(dsn: str) -> Status:
 
 def _refuse_what_is_not_ours(raw: psycopg.Connection[Any]) -> Status:
     status = find_status(raw)
-    if status.state in (SchemaState.FOREIGN, SchemaState.NEWER):
+    if status.state is not SchemaState.MISSING and find_revision(raw) is None:
+        raise MigrationError(foreign_sentence())
+    if status.state is SchemaState.NEWER:
         raise MigrationError(str(status))
     return status
 

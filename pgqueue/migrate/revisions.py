@@ -52,7 +52,7 @@ def upgrade(connection: Connection, to: str) -> None:
     """Run the revisions up to *to* in the caller's transaction."""
     from alembic import command
 
-    with _running():
+    with _running(to):
         command.upgrade(_config(connection=connection), to)
 
 
@@ -60,8 +60,18 @@ def downgrade(connection: Connection, to: str) -> None:
     """Run the revisions down to *to* in the caller's transaction."""
     from alembic import command
 
-    with _running():
+    with _running(to):
         command.downgrade(_config(connection=connection), to)
+
+
+def below(current: str, to: str) -> str | None:
+    """The revision that a downgrade from *current* to *to* ends at; None: nothing is left."""
+    with _running(to):
+        undone = list(_script().iterate_revisions(current, to, select_for_downgrade=True))
+    if not undone:
+        return current
+    parent = undone[-1].down_revision
+    return None if parent is None else str(parent)
 
 
 def offline_upgrade(to: str, before: list[str]) -> str:
@@ -69,21 +79,24 @@ def offline_upgrade(to: str, before: list[str]) -> str:
     from alembic import command
 
     text = io.StringIO()
-    with _running():
+    with _running(to):
         command.upgrade(_config(text, before=before), to, sql=True)
     return text.getvalue()
 
 
 @contextmanager
-def _running() -> Iterator[None]:
+def _running(to: str) -> Iterator[None]:
+    from alembic.script.revision import RevisionError
     from alembic.util import CommandError
 
     with _alembic:
         try:
             yield
-        except CommandError as error:
+        except (CommandError, RevisionError, AssertionError) as error:
+            # Alembic asserts where it cannot make sense of a revision such as "" or "@".
             raise MigrationError(
-                f"{error} (known revisions: {', '.join(sorted(known()))})"
+                f"{str(error) or f'{to!r} is no revision'} "
+                f"(known revisions: {', '.join(sorted(known()))})"
             ) from None
 
 

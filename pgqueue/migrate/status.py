@@ -10,7 +10,10 @@ from pgqueue.migrate import revisions
 _SENTENCES = {
     "current": "the pgqueue schema is up to date, at {current}",
     "missing": "the pgqueue schema is not installed in this database; run: pgqueue migrate",
-    "behind": ("the pgqueue schema is at {current}, this code needs {head}; run: pgqueue migrate"),
+    "behind": (
+        "the pgqueue schema is at {current}, this code needs {head}; run: pgqueue migrate "
+        "(or alembic upgrade heads, if your application's own Alembic installed it)"
+    ),
     "newer": (
         "the pgqueue schema is at {current}, and this code knows nothing newer than {head}: "
         "a newer pgqueue migrated it; upgrade pgqueue here as well"
@@ -24,7 +27,7 @@ _SENTENCES = {
 
 
 class SchemaState(StrEnum):
-    """``foreign``: there are tables, and what installed them was not ``pgqueue migrate``."""
+    """``foreign``: there are tables, and nothing that says at which revision they are."""
 
     CURRENT = "current"
     MISSING = "missing"
@@ -48,7 +51,8 @@ class Status(NamedTuple):
 
 
 def find_revision(connection: psycopg.Connection[Any]) -> str | None:
-    """The revision that the database is at; None if ``pgqueue migrate`` installed nothing."""
+    """The revision that ``pgqueue migrate`` brought the database to; None if it installed
+    nothing."""
     if not _value(connection, "SELECT to_regclass('pgqueue.alembic_version') IS NOT NULL"):
         return None
     revision = _value(connection, "SELECT max(version_num) FROM pgqueue.alembic_version")
@@ -56,9 +60,9 @@ def find_revision(connection: psycopg.Connection[Any]) -> str | None:
 
 
 def find_status(connection: psycopg.Connection[Any]) -> Status:
-    """Compare the database with this code."""
+    """Compare the database with this code, whoever installed the schema."""
     head = revisions.head()
-    current = find_revision(connection)
+    current = find_revision(connection) or _stated_revision(connection)
     if current is None:
         tables = _value(connection, "SELECT to_regclass('pgqueue.jobs') IS NOT NULL")
         state = SchemaState.FOREIGN if tables else SchemaState.MISSING
@@ -67,6 +71,18 @@ def find_status(connection: psycopg.Connection[Any]) -> Status:
     else:
         state = SchemaState.BEHIND if current in revisions.known() else SchemaState.NEWER
     return Status(state, current, head)
+
+
+def foreign_sentence() -> str:
+    """What is to be said of a schema that ``pgqueue migrate`` did not install."""
+    return _SENTENCES[SchemaState.FOREIGN]
+
+
+def _stated_revision(connection: psycopg.Connection[Any]) -> str | None:
+    """What the schema says of itself: the same whoever ran the migrations."""
+    if not _value(connection, "SELECT to_regprocedure('pgqueue.revision()') IS NOT NULL"):
+        return None
+    return str(_value(connection, "SELECT pgqueue.revision()"))
 
 
 def _value(connection: psycopg.Connection[Any], query: str) -> object:

@@ -13,7 +13,7 @@ WITH span AS MATERIALIZED (
             %(high)s::bigint, pg_sequence_last_value('pgqueue.jobs_id_seq') + 1, 1) AS high
     ) AS newest
 ), turn AS MATERIALIZED (
-    SELECT pg_try_advisory_xact_lock(1885827380, %(turn)s::integer) AS is_mine
+    SELECT pg_try_advisory_xact_lock(1885827381, %(turn)s::integer) AS is_mine
 ), near AS MATERIALIZED (
     SELECT id, state, crashes, queue, task, priority, run_at, expires_at
     FROM pgqueue.jobs

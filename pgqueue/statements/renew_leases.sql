@@ -1,12 +1,17 @@
--- Renew what this worker holds, without ever waiting for a row: a row that is locked is being
--- finished, and does not need it. An id that does not come back is unknown, not lost.
+-- Renew what this worker holds, each job for as long as it wants, without ever waiting for a row: a
+-- row that is locked is being finished, and does not need it. An id that does not come back is
+-- unknown, not lost. Goes by primary key, one probe an id.
+WITH held AS MATERIALIZED (
+    SELECT job.id, given.lease_ms
+    FROM unnest(%(ids)s::bigint[], %(leases_ms)s::bigint[]) AS given (id, lease_ms)
+    CROSS JOIN LATERAL (
+        SELECT id FROM pgqueue.jobs
+        WHERE id = given.id AND worker_id = %(worker_id)s::uuid AND state = 'running'
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS job
+)
 UPDATE pgqueue.jobs AS job
-SET lease_until = clock_timestamp() + %(lease_ms)s::bigint * interval '1 millisecond'
-FROM (
-    SELECT id FROM pgqueue.jobs
-    WHERE id = ANY(%(ids)s::bigint[]) AND worker_id = %(worker_id)s::uuid AND state = 'running'
-    ORDER BY id
-    FOR NO KEY UPDATE SKIP LOCKED
-) AS held
+SET lease_until = clock_timestamp() + held.lease_ms * interval '1 millisecond'
+FROM held
 WHERE job.id = held.id
 RETURNING job.id, job.attempt, job.cancel_requested_at IS NOT NULL AS cancel_requested

@@ -1,5 +1,10 @@
-"""The worker's own connections."""
+"""The worker's own connections, and the waiter's."""
 
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -46,9 +51,10 @@ _BACKEND = "SELECT pg_backend_pid()"
 
 
 def prepare_conninfo(dsn: str, role: str) -> str:
-    """Return *dsn* with keepalives and an application name; what the DSN says itself wins."""
-    given = conninfo_to_dict(dsn)
-    return make_conninfo("", **{**_KEEPALIVE, "application_name": f"pgqueue:{role}", **given})
+    """Return *dsn* with keepalives and an application name; what the DSN says itself wins. Only
+    the encoding is ours: whatever a job holds must be readable."""
+    given = {**_KEEPALIVE, "application_name": f"pgqueue:{role}", **conninfo_to_dict(dsn)}
+    return make_conninfo("", **{**given, "client_encoding": "UTF8"})
 
 
 async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:
@@ -100,3 +106,24 @@ def masked(dsn: str) -> str:
         return "(a DSN that cannot be read)"
     shown = {k: v for k, v in given.items() if k in ("host", "port", "dbname", "user") and v}
     return " ".join(f"{key}={value}" for key, value in shown.items()) or "(libpq's defaults)"
+
+
+@contextmanager
+def deadline(connection: Connection[Any], seconds: float) -> Iterator[None]:
+    """Cut a connection that does not answer in time: a peer that acknowledges every packet and says
+    nothing would be waited for without end."""
+    timer = threading.Timer(seconds, _cut, (connection,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: Connection[Any]) -> None:
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)

@@ -6,9 +6,12 @@ commit one of its own, under the feet of a Session.
 """
 
 import sys
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
 
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor, postgres
+from psycopg.adapt import AdaptersMap
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
@@ -25,6 +28,8 @@ _ACCEPTED_ASYNC = (
     "give a psycopg AsyncConnection, or a SQLAlchemy AsyncConnection or AsyncSession on the "
     "psycopg driver; with any other driver call the SQL function pgqueue.enqueue()"
 )
+# A statement that does something is not to be declared as a cursor, whatever the caller's are.
+_NO_STREAM: Final = {"stream_results": False, "yield_per": None}
 _FAILED = "its transaction has failed; roll back (to a savepoint, at least) and try again"
 
 Classes = tuple[tuple[str, str], ...]
@@ -37,6 +42,7 @@ _ASYNC: Classes = (
     ("sqlalchemy.ext.asyncio", "AsyncSession"),
     ("sqlalchemy.ext.asyncio", "async_scoped_session"),
 )
+_TWO_PHASE: Classes = (("sqlalchemy", "TwoPhaseTransaction"),)
 _SCOPED: Classes = (_SESSIONS[1], _ASYNC[2])
 _SOURCES: Classes = (
     ("sqlalchemy", "Engine"),
@@ -55,11 +61,14 @@ def run(connection: Any, operation: Operation[T], bind_arguments: Any = None) ->
     """
     if isinstance(connection, Connection):
         _require_usable(connection, connection)
-        return _drive(_PsycopgCursor(connection), operation)
-    alchemy = _sqlalchemy_connection(connection, bind_arguments)
-    if alchemy is None:
-        raise UnsupportedConnection(connection, _advice(connection, "run", _ACCEPTED))
-    return _drive(_AlchemyCursor(alchemy), operation)
+        cursor: _PsycopgCursor | _AlchemyCursor = _PsycopgCursor(connection)
+    else:
+        alchemy = _sqlalchemy_connection(connection, bind_arguments)
+        if alchemy is None:
+            raise UnsupportedConnection(connection, _advice(connection, "run", _ACCEPTED))
+        cursor = _AlchemyCursor(alchemy)
+    with _encodable(connection):
+        return _drive(cursor, operation)
 
 
 async def run_async(connection: Any, operation: Operation[T], bind_arguments: Any = None) -> T:
@@ -69,7 +78,8 @@ async def run_async(connection: Any, operation: Operation[T], bind_arguments: An
     """
     if isinstance(connection, AsyncConnection):
         _require_usable(connection, connection)
-        return await _drive_async(connection, operation)
+        with _encodable(connection):
+            return await _drive_async(connection, operation)
     if _is_any(connection, _ASYNC):
         result: T = await _unscoped(connection).run_sync(run, operation, bind_arguments)
         return result
@@ -77,9 +87,33 @@ async def run_async(connection: Any, operation: Operation[T], bind_arguments: An
 
 
 def is_two_phase(connection: Any) -> bool:
-    """Whether a session will PREPARE its transaction, which Postgres refuses after a NOTIFY."""
-    session = _unscoped(connection)
-    return bool(getattr(getattr(session, "sync_session", session), "twophase", False))
+    """Whether its transaction is to be PREPAREd, which Postgres refuses after a NOTIFY. Begins
+    nothing."""
+    if isinstance(connection, (Connection, AsyncConnection)):
+        # No public attribute tells it. One without this is taken for what nearly all are.
+        return getattr(connection, "_tpc", None) is not None
+    given = _unscoped(connection)
+    if _is_any(given, _ASYNC):
+        given = given.sync_session if hasattr(given, "sync_session") else given.sync_connection
+    if _is_any(given, _SESSIONS):
+        if given.twophase:
+            return True
+        given = given.bind  # a connection, if it was made on one
+    return _is_any(given, _SYNC[:1]) and _is_any(given.get_transaction(), _TWO_PHASE)
+
+
+def driver_of(connection: Any, bind_arguments: Any = None) -> Any:
+    """Return the psycopg connection below *connection*, on which an operation has just run."""
+    if isinstance(connection, (Connection, AsyncConnection)):
+        return connection
+    return _driver_connection(_sqlalchemy_connection(connection, bind_arguments))
+
+
+async def driver_of_async(connection: Any, bind_arguments: Any = None) -> Any:
+    """:func:`driver_of` of an asynchronous connection or session."""
+    if isinstance(connection, AsyncConnection):
+        return connection
+    return await _unscoped(connection).run_sync(driver_of, bind_arguments)
 
 
 def is_autocommit(connection: Any) -> bool:
@@ -122,6 +156,20 @@ def _require_transaction(given: Any, driver: Any) -> None:
         )
 
 
+# psycopg's own: what the application taught its connections to make of lists and numbers is for the
+# application.
+_ADAPTERS: Final = AdaptersMap(types=postgres.types)
+postgres.register_default_adapters(_ADAPTERS)
+
+
+class _OwnCursor(Cursor[Row]):
+    adapters = property(lambda self: _ADAPTERS)
+
+
+class _OwnAsyncCursor(AsyncCursor[Row]):
+    adapters = property(lambda self: _ADAPTERS)
+
+
 class _PsycopgCursor:
     """Executes on a cursor of our own making: the caller's row and cursor factories are theirs."""
 
@@ -129,19 +177,28 @@ class _PsycopgCursor:
         self._connection = connection
 
     def execute(self, statement: Statement) -> list[Row]:
-        with Cursor(self._connection, row_factory=tuple_row) as cursor:
+        with _OwnCursor(self._connection, row_factory=tuple_row) as cursor:
             return cursor.execute(*statement).fetchall()
 
 
 class _AlchemyCursor:
-    """Executes through SQLAlchemy, so that the transaction begins and logs as the caller
-    expects."""
+    """Executes through SQLAlchemy, so that the transaction begins and logs as the caller expects;
+    on a cursor of our own making all the same."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def execute(self, statement: Statement) -> list[Row]:
-        result = self._connection.exec_driver_sql(statement.sql, dict(statement.params))
+        driver = _driver_connection(self._connection)
+        theirs = driver.cursor_factory
+        own = _OwnAsyncCursor if isinstance(driver, AsyncConnection) else _OwnCursor
+        try:
+            driver.cursor_factory = own
+            result = self._connection.exec_driver_sql(
+                statement.sql, dict(statement.params), execution_options=_NO_STREAM
+            )
+        finally:
+            driver.cursor_factory = theirs
         return [tuple(row) for row in result]
 
 
@@ -159,7 +216,7 @@ async def _drive_async(connection: AsyncConnection[Any], operation: Operation[T]
     try:
         statement = next(operation)
         while True:
-            async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
+            async with _OwnAsyncCursor(connection, row_factory=tuple_row) as cursor:
                 await cursor.execute(*statement)
                 rows = await cursor.fetchall()
             statement = operation.send(rows)
@@ -204,7 +261,11 @@ def _driver_of(connection: Any, bind_arguments: Any) -> Any:
 
 
 def _driver_connection(connection: Any) -> Any:
-    return None if connection.closed else connection.connection.driver_connection
+    if connection.closed:
+        return None
+    if connection.invalidated and connection.in_transaction():
+        raise UnsupportedConnection(connection, _FAILED)
+    return connection.connection.driver_connection
 
 
 def _require_usable(given: Any, driver: Any) -> None:
@@ -213,6 +274,21 @@ def _require_usable(given: Any, driver: Any) -> None:
         raise UnsupportedConnection(given, "it is closed; open a new one")
     if driver.info.transaction_status == TransactionStatus.INERROR:
         raise UnsupportedConnection(given, _FAILED)
+
+
+@contextmanager
+def _encodable(given: Any) -> Iterator[None]:
+    """Say which encoding it is that cannot hold what was to be sent."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        if error.encoding == "utf-8":  # half a surrogate pair: not the connection's fault
+            raise
+        raise UnsupportedConnection(
+            given,
+            f"its client_encoding ({error.encoding}) has no character for what is to be stored; "
+            "SET client_encoding = 'UTF8'",
+        ) from error
 
 
 def _advice(given: Any, function: str, accepted: str) -> str:

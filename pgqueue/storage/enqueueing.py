@@ -1,21 +1,28 @@
 """Enqueue: new jobs become rows, in one statement."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
+from weakref import ref
 
-from pgqueue.errors import IdempotencyConflict, InvalidOption
+from psycopg.pq import TransactionStatus
+
+from pgqueue.errors import IdempotencyConflict
+from pgqueue.metadata import dump_metadata
 from pgqueue.options import NOTHING_SAID, NewJob, Seconds, Unset, check, keeps, milliseconds
 from pgqueue.storage.arrays import texts
 from pgqueue.storage.operation import Operation, query
 
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
+@dataclass(slots=True, unsafe_hash=True)  # a bulk enqueue makes thousands: frozen ones cost double
+class Enqueued:
+    """What became of one new job; what a :class:`Waiter` waits for.
 
-class Enqueued(NamedTuple):
-    """What became of one new job."""
+    It remembers the psycopg connection it came from, weakly and in this process alone: who waits
+    inside the transaction that enqueued the job would wait for ever.
+    """
 
     id: int
     """The job's id; that of the earlier job when there is one with the same key."""
@@ -23,6 +30,33 @@ class Enqueued(NamedTuple):
     """Whether an earlier job has the key, so that no new one was made."""
     conflict: bool
     """Whether that earlier job has other arguments."""
+    _origin: "ref[Any] | None" = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def inserted(self) -> bool:
+        """Whether a new job was made."""
+        return not self.duplicate
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether the connection that it was enqueued on has a transaction open."""
+        connection = None if self._origin is None else self._origin()
+        return (
+            connection is not None
+            and not connection.closed
+            and connection.info.transaction_status != TransactionStatus.IDLE
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[int, bool, bool]]:
+        """A pickle or a copy of it remembers no connection."""
+        return Enqueued, (self.id, self.duplicate, self.conflict)
+
+
+def remember(enqueued: Sequence[Enqueued], connection: Any) -> None:
+    """Have each remember the psycopg *connection* on which it was enqueued."""
+    origin = ref(connection)
+    for each in enqueued:
+        each._origin = origin
 
 
 def enqueue(
@@ -41,11 +75,11 @@ def enqueue(
         rows = yield from query("enqueue_job", **_values(jobs[0]), notify=notify, batch_id=batch_id)
     else:
         rows = yield from query("enqueue_jobs", **_arrays(jobs), notify=notify, batch_id=batch_id)
-    enqueued = [Enqueued._make(row) for row in rows]
+    enqueued = [Enqueued(*row) for row in rows]
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
             if result.conflict:
-                raise IdempotencyConflict(str(job.key), result.id)
+                raise IdempotencyConflict(str(job.key), result.id, enqueued)
     return enqueued
 
 
@@ -88,17 +122,9 @@ def _ms(duration: Seconds | None, name: str) -> int | None:
     return None if duration is None else milliseconds(duration, name)
 
 
-def _metadata(job: NewJob) -> str | None:
-    if job.metadata is None:
-        return None
-    try:
-        text = json.dumps(dict(job.metadata), allow_nan=False, ensure_ascii=False)
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise InvalidOption("metadata", f"must be plain JSON values: {error}") from None
-    if _NUL.search(text):
-        raise InvalidOption("metadata", "must not contain NUL: no query could look into it")
-    return text
+def metadata_text(job: NewJob) -> str | None:
+    """Return a job's metadata as JSON text. Raises :class:`InvalidOption` if it cannot be."""
+    return None if job.metadata is None else dump_metadata(job.metadata)
 
 
 class _Option(NamedTuple):
@@ -131,7 +157,7 @@ _OPTIONS = (
     _Option("key", "keys", lambda job: job.key),
     _Option("key_ttl_ms", "key_ttls_ms", lambda job: _ms(job.key_ttl, "key_ttl")),
     _Option("actor", "actors", lambda job: job.actor),
-    _Option("metadata", "metadatas", lambda job: _metadata(job)),
+    _Option("metadata", "metadatas", metadata_text),
     _Option("on_dead_task", "on_dead_tasks", lambda job: job.on_dead_task),
     _Option(
         "keep_cancelled_ms", "keeps_cancelled_ms", lambda job: _ms(keeps(job).cancelled, "keep")

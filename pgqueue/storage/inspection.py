@@ -11,6 +11,9 @@ from pgqueue.storage.operation import Operation, query
 MOST_EVENTS = 100
 """So many attempts of a job, and so many verbs of its audit, are read: the latest."""
 
+MOST_LINES = 400
+"""So many log lines of a job are read: the latest."""
+
 COUNTED_UP_TO = 10_000
 """No count goes further: it then means "at least"."""
 
@@ -42,6 +45,31 @@ class AuditRecord(NamedTuple):
     verb: str
     reason: str | None
     detail: str | None
+
+
+class ProgressRecord(NamedTuple):
+    """How far a job has come, by what it said last."""
+
+    attempt: int
+    updated_at: datetime
+    done: float | None
+    total: float | None
+    percent: int | None
+    """Of a job that succeeded 100, whatever it said."""
+    detail: str | None
+    """What else it said, as JSON text; so is the checkpoint."""
+    checkpoint: str | None
+
+
+class LineRecord(NamedTuple):
+    """A line that an attempt logged."""
+
+    attempt: int
+    n: int
+    at: datetime
+    level: str
+    message: str
+    fields: str | None
 
 
 class JobDetails(NamedTuple):
@@ -86,6 +114,8 @@ class JobDetails(NamedTuple):
     history: str | None
     attempts: tuple[AttemptRecord, ...] = ()
     audit: tuple[AuditRecord, ...] = ()
+    progress: ProgressRecord | None = None
+    lines: tuple[LineRecord, ...] = ()
 
 
 class Count(NamedTuple):
@@ -139,12 +169,16 @@ def show_job(job_id: int) -> Operation[JobDetails]:
     rows = yield from query("show_job", id=job_id)
     if not rows:
         raise JobNotFound(job_id)
-    job = JobDetails._make((*rows[0], (), ()))
+    job = JobDetails._make((*rows[0], (), (), None, ()))
+    progress = yield from query("show_progress", id=job_id)
+    lines = yield from query("list_lines", id=job_id, limit=MOST_LINES)
     attempts = yield from query("list_attempts", id=job_id, limit=MOST_EVENTS)
     audit = yield from query("list_audit", id=job_id, limit=MOST_EVENTS)
     return job._replace(
         attempts=tuple(AttemptRecord._make(row) for row in attempts) or _remembered(job.history),
         audit=tuple(AuditRecord._make(row) for row in audit),
+        progress=ProgressRecord._make(progress[0]) if progress else None,
+        lines=tuple(LineRecord._make(row) for row in lines),
     )
 
 

@@ -1,7 +1,8 @@
 """What a worker does to the jobs it has, and for those that nobody has: renew, rescue, stage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pgqueue.job import Job
@@ -19,16 +20,28 @@ class Held(NamedTuple):
     cancel_requested: bool
 
 
-def renew(*, worker_id: str, ids: Sequence[int], lease: timedelta) -> Operation[list[Held]]:
-    """Renew the leases of *ids* that are not locked; return those that were renewed."""
-    rows = yield from query("renew_leases", worker_id=worker_id, ids=list(ids), lease_ms=_ms(lease))
+def renew(
+    *,
+    worker_id: str,
+    ids: Sequence[int],
+    lease: timedelta,
+    own: Mapping[int, timedelta] = MappingProxyType({}),
+) -> Operation[list[Held]]:
+    """Renew the leases of *ids* that are not locked, for *lease* or a length of their *own*; return
+    those that were renewed."""
+    rows = yield from query(
+        "renew_leases",
+        worker_id=worker_id,
+        ids=list(ids),
+        leases_ms=[_ms(own.get(job_id, lease)) for job_id in ids],
+    )
     return [Held._make(row) for row in rows]
 
 
-def find_held(*, worker_id: str, ids: Sequence[int]) -> Operation[set[tuple[int, int]]]:
-    """Return the (id, attempt) of *ids* that this worker still owns, locked or not."""
+def find_held(*, worker_id: str, ids: Sequence[int]) -> Operation[list[Held]]:
+    """Return those of *ids* that this worker still owns, locked or not."""
     rows = yield from query("find_held", worker_id=worker_id, ids=list(ids))
-    return {(row[0], row[1]) for row in rows}
+    return [Held._make(row) for row in rows]
 
 
 class Rescued(NamedTuple):

@@ -32,13 +32,17 @@ def require_schema() -> Operation[None]:
 
 @contextmanager
 def schema_expected() -> Iterator[None]:
-    """Say it in one sentence when the database knows no such function: an enqueue has no statement
-    to spare for asking first."""
+    """Say it in one sentence when the database has no such function: an enqueue has no statement to
+    spare for asking first."""
     try:
         yield
     except Exception as error:
-        driver_error = getattr(error, "orig", error)
-        if isinstance(driver_error, (UndefinedFunction, InvalidSchemaName)):
+        missing = getattr(error, "orig", error)
+        # Only an error in the statement itself has a place in it; others are from a trigger.
+        if (
+            isinstance(missing, (UndefinedFunction, InvalidSchemaName))
+            and missing.diag.statement_position
+        ):
             raise SchemaMismatch(None, NEEDED) from error
         raise
 

@@ -62,8 +62,8 @@ def remedy(error: BaseException) -> Remedy:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the server was reached and said no: a wrong password, database or role. libpq gives
-    no SQLSTATE for a connection that was not made, only the server's words."""
+    """Whether the answer will be the same the next time: a wrong password, database or role, a DSN
+    that makes no sense. libpq gives no SQLSTATE for a connection that was not made, only words."""
     return isinstance(error, psycopg.OperationalError) and any(
         words in str(error)
         for words in (
@@ -71,5 +71,9 @@ def is_refusal(error: BaseException) -> bool:
             "does not exist",
             "no pg_hba.conf entry",
             "no password",
+            "invalid integer value",
+            "invalid port number",
+            "invalid sslmode value",
+            "invalid value for parameter",
         )
     )

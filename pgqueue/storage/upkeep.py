@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from pgqueue.options import NewJob, Seconds, keeps, milliseconds
 from pgqueue.storage.enqueueing import timeout_ms
 from pgqueue.storage.operation import Operation, query
 
 
-def sync_tasks(declared: Iterable[NewJob]) -> Operation[int]:
-    """Write down each task's defaults (a job without arguments); return how many there are."""
+def sync_tasks(
+    declared: Iterable[NewJob], targets: Mapping[str, float | None] = MappingProxyType({})
+) -> Operation[int]:
+    """Write down each task's defaults (a job without arguments) and the seconds it is to take by
+    its *targets*; return how many tasks there are."""
     tasks = sorted(declared, key=lambda task: task.task)
     kept = [keeps(task) for task in tasks]
     rows = yield from query(
@@ -24,12 +28,17 @@ def sync_tasks(declared: Iterable[NewJob]) -> Operation[int]:
         keeps_cancelled_ms=[_keep_ms(keep.cancelled) for keep in kept],
         keeps_dead_ms=[_keep_ms(keep.dead) for keep in kept],
         on_dead_tasks=[task.on_dead_task for task in tasks],
+        targets_ms=[_target_ms(targets.get(task.task)) for task in tasks],
     )
     return len(rows)
 
 
 def _keep_ms(keep: Seconds | None) -> int | None:
     return None if keep is None else milliseconds(keep, "keep")
+
+
+def _target_ms(target: float | None) -> int | None:
+    return None if target is None else milliseconds(target, "target_runtime")
 
 
 def record_worker(
@@ -61,14 +70,16 @@ def remove_worker(*, worker_id: str) -> Operation[None]:
 
 
 def prune(*, limit: int) -> Operation[int]:
-    """Forget workers long silent, keys whose lifetime is over, dead jobs that were not to wait
-    for ever, batches long over and rollups grown old, up to *limit* of each; return how many."""
+    """Forget workers long silent, keys whose lifetime is over, dead jobs that were not to wait for
+    ever, batches long over, old ticks and rollups, up to *limit* of each; return how many."""
     workers = yield from query("prune_workers")
     keys = yield from query("prune_keys", limit=limit)
     dead = yield from query("discard_dead", limit=limit)
     batches = yield from query("prune_batches", limit=limit)
+    ticks = yield from query("prune_ticks", limit=limit)
     rollups = yield from query("prune_rollups", limit=limit)
-    return sum(int(rows[0][0]) for rows in (workers, keys, dead, batches, rollups))
+    pruned = (workers, keys, dead, batches, ticks, rollups)
+    return sum(int(rows[0][0]) for rows in pruned)
 
 
 def make_partitions() -> Operation[int]:

@@ -168,7 +168,7 @@ class Crew:
         self._on_outcome(hold.outcome)
 
 
-def call_from_thread(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+def call_from_thread(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
     """Call from a thread that may outlive the loop."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(callback)

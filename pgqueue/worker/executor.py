@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any, Protocol
 
 from pgqueue import failure
-from pgqueue.context import Context, Stop, Why, enter
+from pgqueue.context import Context, Scribe, Stop, Why, enter
 from pgqueue.job import Job, Reason
 from pgqueue.outcome import Died, Outcome, Released, Retried, Snoozed, Succeeded
 from pgqueue.tasks import Task, Tasks
 from pgqueue.worker import attempt
 from pgqueue.worker.clock import boottime
-from pgqueue.worker.holdings import Hold
+from pgqueue.worker.holdings import Hold, Terms
 
 log = logging.getLogger("pgqueue.worker")
 
@@ -42,7 +42,8 @@ class Ended(Exception):
 
 
 class Executor:
-    """Runs jobs. *transaction* opens a handler's transaction; *children* run process tasks."""
+    """Runs jobs. *transaction* opens a handler's transaction; *children* run process tasks;
+    *scribe* takes down what handlers say."""
 
     def __init__(
         self,
@@ -52,21 +53,36 @@ class Executor:
         state: Any = None,
         transaction: Callable[[Context], Any] | None = None,
         children: ProcessRunner | None = None,
+        scribe: Scribe | None = None,
     ) -> None:
         self._tasks = tasks
         self._state = state
         self._transaction = transaction
         self._children = children
+        self._scribe = scribe
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pgqueue-job")
 
     async def execute(self, hold: Hold) -> Outcome:
         """Run the job to its outcome. Raises nothing: whatever happens is an outcome."""
         job = hold.job
         started = hold.started if hold.started is not None else boottime()
-        context = Context(job, state=self._state, stop=hold.stop, transaction=self._transaction)
+        context = Context(
+            job,
+            state=self._state,
+            stop=hold.stop,
+            transaction=self._transaction,
+            scribe=self._scribe,
+        )
         enter(context)
         try:
             task = self._tasks[job.task]
+            context.codec = task.codec
+            if task.has_terms:
+                hold.terms = Terms(
+                    task.lease,
+                    manual=task.heartbeat == "manual",
+                    begun=task.executor != "process",
+                )
             call = self._call(task, hold, context)
             for middleware in reversed(self._tasks.middlewares):
                 call = partial(middleware, context, call)

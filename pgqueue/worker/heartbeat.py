@@ -6,23 +6,24 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any
 
-import psycopg
 from psycopg import Connection
 
 from pgqueue.context import Why
 from pgqueue.outcome import Outcome, Released
-from pgqueue.storage import finishing, jobs, upkeep
-from pgqueue.storage.connect import connect
+from pgqueue.storage import finishing, jobs, noting, upkeep
+from pgqueue.storage.connect import connect, deadline
 from pgqueue.storage.drivers import run
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker import attempt
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.holdings import Hold, Holdings
+from pgqueue.worker.leases import Leases
+from pgqueue.worker.notes import Notes
 from pgqueue.worker.outage import Outage
 from pgqueue.worker.settings import Settings
 from pgqueue.worker.version import VERSION
@@ -31,6 +32,8 @@ log = logging.getLogger("pgqueue.worker")
 
 _STUCK_AFTER = 10.0
 _RETRY = 1.0
+_CLOSEST = 0.25
+"""Seconds between two renewals, however often one is asked for."""
 
 
 class Heartbeat:
@@ -50,6 +53,8 @@ class Heartbeat:
         tasks: Tasks,
         settings: Settings,
         holdings: Holdings,
+        leases: Leases,
+        notes: Notes,
         is_listening: Callable[[], bool],
         on_news: Callable[[], None],
         on_stuck: Callable[[], None] | None,
@@ -59,6 +64,8 @@ class Heartbeat:
         self._tasks = tasks
         self._settings = settings
         self._holdings = holdings
+        self._leases = leases
+        self._notes = notes
         self._is_listening = is_listening
         self._on_news = on_news
         self._on_stuck = on_stuck
@@ -66,7 +73,7 @@ class Heartbeat:
         self._margin = min(5.0, self._lease / 6)
         self._connection: Connection[Any] | None = None
         self._outage = Outage("heartbeat")
-        self._stopping = False
+        self._stopped = threading.Event()
         self._due = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pgqueue-heartbeat", daemon=True)
         self.last_success = boottime()
@@ -75,12 +82,12 @@ class Heartbeat:
         self._thread.start()
 
     def nudge(self) -> None:
-        """Renew now: something wants to know whether its lease still stands."""
+        """Renew soon: something wants to know whether its lease still stands, or a longer one."""
         self._due.set()
 
     def stop(self) -> None:
         """Have the thread end, within seconds if the database answers."""
-        self._stopping = True
+        self._stopped.set()
         self._due.set()
 
     @property
@@ -93,61 +100,85 @@ class Heartbeat:
         return lasts and not self._holdings.giving_up
 
     def _run(self) -> None:
-        while not self._stopping:
-            pause = self._lease / 3
+        nudged = False
+        while not self._stopped.is_set():
+            pause, closest = self._lease / 3, _CLOSEST
             try:
-                self._beat()
+                self._beat(self._old() if nudged else self._holdings.all())
             except Exception as error:
                 if remedy(error) is Remedy.BUG:
                     log.exception("heartbeat")
                 self._outage.suffer(error)
                 self._disconnect()
-                pause = min(_RETRY, pause) * random.uniform(0.5, 1)
+                closest = pause = min(_RETRY, pause) * random.uniform(0.5, 1)
             self._watch_for_stuck()
-            self._due.wait(pause)
+            self._stopped.wait(closest)
+            nudged = self._due.wait(pause - closest)
             self._due.clear()
         self._say_goodbye()
 
-    def _beat(self) -> None:
+    def _old(self) -> list[Hold]:
+        """What a renewal between two regular ones is for: not the many that just had theirs."""
+        old = boottime() - self._lease / 6
+        return [h for h in self._holdings.all() if h.terms is not None or h.leased_at < old]
+
+    def _beat(self, holds: Iterable[Hold]) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._dsn, "heartbeat")
-        with _deadline(self._connection, self._lease / 3):
-            self._renew({(h.job.id, h.job.attempt): h for h in self._holdings.all()})
+        with deadline(self._connection, self._lease / 3):
+            self._renew({(h.job.id, h.job.attempt): h for h in holds})
             run(self._connection, self._presence())
         self._outage.end()
         self.last_success = boottime()
+        self._leases.tell()
         self._on_news()
 
     def _renew(self, holds: dict[tuple[int, int], Hold]) -> None:
         if not holds:
             return
         assert self._connection is not None
-        ids = [job_id for job_id, _ in holds]
-        sent = boottime()
+        sent = boottime()  # first: what is asked for from here on is for the next renewal
+        wanted = {key: self._leases.wanted(hold) for key, hold in holds.items()}
+        lengths = {job_id: length for (job_id, _), length in wanted.items() if length is not None}
         renewed = run(
             self._connection,
-            jobs.renew(worker_id=self._worker_id, ids=ids, lease=self._settings.lease),
+            jobs.renew(
+                worker_id=self._worker_id,
+                ids=list(lengths),
+                lease=self._settings.lease,
+                own={
+                    job_id: timedelta(seconds=length)
+                    for job_id, length in lengths.items()
+                    if length != self._leases.usual
+                },
+            ),
         )
         unknown = dict(holds)
         for held in renewed:
             hold = unknown.pop((held.id, held.attempt), None)
             if hold is not None:
-                hold.leased_at = sent
+                self._leases.renewed(hold, lengths[held.id], sent)
                 if held.cancel_requested:
                     hold.stop.request(Why.CANCELLED)
         if unknown:
-            self._judge(unknown)
+            self._judge(unknown, sent)
 
-    def _judge(self, unknown: dict[tuple[int, int], Hold]) -> None:
-        """A row that was not renewed is locked, or no longer ours: look once more, without a
-        lock."""
+    def _judge(self, unknown: dict[tuple[int, int], Hold], sent: float) -> None:
+        """A row that was not renewed is locked, or not to be renewed, or no longer ours: look once
+        more, without a lock."""
         assert self._connection is not None
         ids = [job_id for job_id, _ in unknown]
-        still_ours = run(self._connection, jobs.find_held(worker_id=self._worker_id, ids=ids))
+        found = run(self._connection, jobs.find_held(worker_id=self._worker_id, ids=ids))
+        still_ours = {(held.id, held.attempt): held for held in found}
         for key, hold in unknown.items():
-            if key not in still_ours:
+            held = still_ours.get(key)
+            if held is None:
                 # Ignored by an attempt that is being written: its row has gone because of that.
                 hold.stop.request(Why.LOST)
+                continue
+            self._leases.seen(hold, sent)
+            if held.cancel_requested:
+                hold.stop.request(Why.CANCELLED)
 
     def _presence(self) -> Any:
         return upkeep.record_worker(
@@ -201,7 +232,12 @@ class Heartbeat:
     def _write(self, outcomes: list[Outcome]) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._dsn, "heartbeat")
+        said = self._notes.take(outcomes)
         with self._connection.transaction():
+            run(
+                self._connection,
+                noting.write(said, worker_id=self._worker_id, moment=boottime()),
+            )
             run(
                 self._connection,
                 finishing.finish(outcomes, worker_id=self._worker_id, moment=boottime()),
@@ -224,27 +260,6 @@ class Heartbeat:
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None
-
-
-@contextmanager
-def _deadline(connection: Connection[Any], seconds: float) -> Iterator[None]:
-    """Cut a connection that does not answer in time: a peer that acknowledges every packet and says
-    nothing would be waited for without end."""
-    timer = threading.Timer(seconds, _cut, (connection,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut(connection: Connection[Any]) -> None:
-    with (
-        suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as line,
-    ):
-        line.shutdown(socket.SHUT_RDWR)
 
 
 def _is_stuck(hold: Hold, now: float) -> bool:

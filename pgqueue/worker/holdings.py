@@ -3,16 +3,51 @@
 Written by the event loop, read by the heartbeat's thread; each access is one dict operation.
 """
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pgqueue.context import Stop, Why
 from pgqueue.job import Job
 from pgqueue.outcome import Outcome
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.page import Page
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
+
+
+class Terms:
+    """What a job wants of its lease, where that is not the worker's usual one.
+
+    Written by the handler, read by the heartbeat; what was asked counts as granted once a renewal
+    was sent after it."""
+
+    __slots__ = ("asked_at", "begun", "manual", "present", "seconds", "seen_at")
+
+    def __init__(
+        self, seconds: float | None = None, *, manual: bool = False, begun: bool = True
+    ) -> None:
+        self.manual = manual
+        """Whether nothing but the handler's asking renews the lease while the handler runs."""
+        self.begun = begun
+        """Whether the handler runs; a process child may have to be started for it first."""
+        self.present: float | None = None
+        """How long the last renewal made it; ``None``: as usual."""
+        self.seen_at = -math.inf
+        """When the database last said that the job is still ours, though its row was locked."""
+        self.ask(seconds)
+
+    def begin(self) -> None:
+        """The handler begins, which counts as its first word."""
+        self.begun = True
+        self.ask(self.seconds)
+
+    def ask(self, seconds: float | None) -> None:
+        """Have the next renewal last for *seconds*; ``None``: as usual."""
+        self.seconds = seconds
+        self.asked_at = boottime()  # last: a renewal sent after it has seen the length
 
 
 class Hold:
@@ -22,9 +57,11 @@ class Hold:
         "job",
         "leased_at",
         "outcome",
+        "page",
         "started",
         "stop",
         "task",
+        "terms",
         "thread",
         "timed_out",
         "watched",
@@ -40,6 +77,9 @@ class Hold:
         self.timed_out = False
         self.outcome: Outcome | None = None
         """What it came to, once that is known; not yet written, or it would not be held."""
+        self.terms: Terms | None = None
+        self.page: Page | None = None
+        """What it said of itself; ``None``: nothing."""
         self.stop = Stop()
         self.task: asyncio.Task[None] | None = None
         self.thread: Future[Any] | None = None

@@ -4,6 +4,8 @@ import asyncio
 import inspect
 import json
 import logging
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -35,10 +37,18 @@ class Reporter:
         self._running: set[asyncio.Future[Any]] = set()
         # Not the loop's own threads: a hook that hangs would take them from all that needs one.
         self._threads = ThreadPoolExecutor(thread_name_prefix="pgqueue-job-hook")
+        self._targets = {
+            name: tasks[name].target_runtime for name in tasks.names if tasks[name].target_runtime
+        }
+        self.over_target: Counter[str] = Counter()
+        """Task -> how many attempts took longer than its ``target_runtime``."""
 
     def report(self, outcome: Outcome) -> None:
         """Count *outcome*, log it, and start the hooks that want it."""
         self._tally.end(outcome)
+        took = outcome.ended - outcome.started
+        if took > (self._targets.get(outcome.job.task) or math.inf):
+            self._note_slow(outcome.job, took)
         if isinstance(outcome, (Succeeded, Committed)):
             if self._tasks.succeeded_hooks:
                 self._call(self._tasks.succeeded_hooks, self._event(outcome))
@@ -57,6 +67,16 @@ class Reporter:
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _note_slow(self, job: Job, took: float) -> None:
+        self.over_target[job.task] += 1
+        log.info(
+            "job_over_target %s took %.1f s, and is to take %g s at most",
+            job,
+            took,
+            self._targets[job.task],
+            extra={"job_id": job.id, "attempt": job.attempt, "task": job.task},
+        )
 
     def _call(self, hooks: Sequence[Callable[[JobEvent], Any]], event: JobEvent) -> None:
         for hook in hooks:

@@ -1,5 +1,5 @@
-"""The chores that keep a queue going: stage, rescue, expire, prune. From every worker, no leader:
-SKIP LOCKED and unique keys let any number do them at once."""
+"""The chores that keep a queue going: stage, tick, rescue, expire, prune. From every worker, no
+leader: SKIP LOCKED and unique keys let any number do them at once."""
 
 import asyncio
 import logging
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pgqueue.storage import batches, jobs, rollups, upkeep
+from pgqueue.storage import batches, jobs, noting, rollups, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
+from pgqueue.worker.ticker import Ticker
 
 log = logging.getLogger("pgqueue.worker")
 
@@ -50,16 +51,21 @@ class Maintenance:
         self._wake = asyncio.Event()
         self._awake_since = 0.0
         self._closed = 0
+        self._pruned_to = 0
         self.last_success = boottime()
         self._stage = Chore("stage", self._do_stage)
+        ticker = Ticker(session)
         self._chores = [
             self._stage,
+            Chore("recompute schedules", ticker.recompute),
+            Chore("tick", ticker.tick),
             Chore("rescue", self._do_rescue),
             Chore("expire", self._do_expire),
             Chore("close batches", self._do_close_batches),
             Chore("fold tallies", self._do_fold),
             Chore("evaluate alerts", self._do_evaluate_alerts),
             Chore("prune", self._do_prune),
+            Chore("prune progress", self._do_prune_progress),
             Chore("make partitions", self._do_make_partitions),
             Chore("forget partitions", self._do_forget_partitions),
         ]
@@ -162,6 +168,14 @@ class Maintenance:
     async def _do_prune(self) -> float:
         pruned = await self.session.run(upkeep.prune(limit=LIMIT))
         return 0.0 if pruned >= LIMIT else _MINUTE
+
+    async def _do_prune_progress(self) -> float:
+        window = await self.session.run(noting.prune_progress(after=self._pruned_to, limit=LIMIT))
+        self._pruned_to = window.last or 0
+        if window.looked_at < LIMIT:
+            self._pruned_to = 0
+            return _HOUR
+        return _TICK
 
     async def _do_make_partitions(self) -> float:
         await self.session.run(upkeep.make_partitions())

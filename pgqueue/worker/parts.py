@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pgqueue.storage.schema import Identity
@@ -15,13 +16,18 @@ from pgqueue.worker.executor import Executor
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.hooks import Reporter
+from pgqueue.worker.leases import Leases
 from pgqueue.worker.listener import Ears, Listener
 from pgqueue.worker.maintenance import Maintenance
+from pgqueue.worker.notes import Notes
 from pgqueue.worker.pump import Pump
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
 from pgqueue.worker.tally import Tally
 from pgqueue.worker.transaction import Transactions
+
+_TICK = 0.002
+"""An alarm goes off a moment late: never before its time by another clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,21 +88,32 @@ def assemble(
     expect = maintenance.expect if maintenance is not None else _expect_nothing
     reporter = Reporter(tasks, frame.worker_id, tally, on_retry=expect)
     completer = Completer(holdings, on_pending=lambda: pump.wake(), on_written=reporter.report)
-    children = _children(frame)
+    loop = asyncio.get_running_loop()
+    leases = Leases(settings.lease.total_seconds(), on_ask=lambda: heartbeat.nudge())
+    notes = Notes(
+        holdings,
+        leases,
+        on_due=lambda seconds: call_from_thread(
+            loop, partial(loop.call_later, seconds + _TICK, lambda: pump.wake())
+        ),
+    )
+    children = _children(frame, notes)
     executor = Executor(
         tasks,
         threads=sum(settings.queues.values()),
         state=frame.state,
-        transaction=_transactions(frame),
+        transaction=_transactions(frame, notes),
         children=children,
+        scribe=notes,
     )
-    loop = asyncio.get_running_loop()
     heartbeat = Heartbeat(
         frame.dsn,
         worker_id=frame.worker_id,
         tasks=tasks,
         settings=settings,
         holdings=holdings,
+        leases=leases,
+        notes=notes,
         is_listening=lambda: ears.is_up,
         on_news=lambda: call_from_thread(loop, on_news),
         on_stuck=on_stuck,
@@ -119,6 +136,7 @@ def assemble(
         holdings=holdings,
         crew=crew,
         completer=completer,
+        notes=notes,
         tally=tally,
     )
     ears.on_ring = lambda queue: _ring(pump, queue, settings)
@@ -140,7 +158,7 @@ def assemble(
     )
 
 
-def _children(frame: Frame) -> Children | None:
+def _children(frame: Frame, notes: Notes) -> Children | None:
     wanted = any(task.executor == "process" for task in frame.tasks)
     if frame.tasks_path is None or not wanted:
         return None
@@ -149,14 +167,19 @@ def _children(frame: Frame) -> Children | None:
         size=sum(frame.settings.queues.values()),
         max_jobs=frame.settings.child_max_jobs,
         memory_mb=frame.settings.child_memory_mb,
+        notes=notes,
     )
 
 
-def _transactions(frame: Frame) -> Transactions | None:
+def _transactions(frame: Frame, notes: Notes) -> Transactions | None:
     if frame.tasks.transaction is None:
         return None
     return Transactions(
-        frame.tasks, frame.tasks.transaction, worker_id=frame.worker_id, home=frame.home
+        frame.tasks,
+        frame.tasks.transaction,
+        worker_id=frame.worker_id,
+        home=frame.home,
+        notes=notes,
     )
 
 

@@ -19,6 +19,8 @@ from pgqueue.worker.clock import boottime
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.holdings import Holdings
+from pgqueue.worker.noter import Noter
+from pgqueue.worker.notes import Notes
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
 from pgqueue.worker.tally import Tally
@@ -49,6 +51,7 @@ class Pump:
         holdings: Holdings,
         crew: Crew,
         completer: Completer,
+        notes: Notes,
         tally: Tally,
     ) -> None:
         self._session = session
@@ -59,6 +62,7 @@ class Pump:
         self._holdings = holdings
         self._crew = crew
         self._completer = completer
+        self._noter = Noter(session, notes, worker_id=worker_id)
         self._tally = tally
         self._claimer = Claimer(crew, worker_id=worker_id, tasks=tasks, lease=settings.lease)
         self._wake = asyncio.Event()
@@ -109,10 +113,11 @@ class Pump:
         batch = self._completer.take(BATCH)
         limits = self._claimer.limits() if self._may_claim else {}
         self._claimer.lose_patience()
-        if not batch and not limits:
+        said = await self._noter.take(batch)
+        if not batch and not limits and not said:
             return False
-        writes = finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
-        statements = [write.statement for write in writes]
+        notes = self._noter.statements(said)
+        statements = [*notes, *(write.statement for write in self._writes(batch))]
         looks = bool(limits) and self._claimer.wants_look()
         claims = self._claimer.claim(limits) if limits else []
         statements += claims
@@ -122,6 +127,8 @@ class Pump:
         try:
             answers = await self._session.run_together(statements)
         except Exception as error:
+            if await self._noter.spare(said, error):
+                return True
             if not batch or not await self._spare_the_others(batch, error):
                 raise
             return True
@@ -134,7 +141,9 @@ class Pump:
             if self._claimer.now is not None:
                 self._tally.synchronise(self._claimer.now)
             del answers[-len(claims) :]
-        self._completer.written(batch, {row[0] for answer in answers for row in answer})
+        finished = answers[len(notes) :]
+        self._completer.written(batch, {row[0] for answer in finished for row in answer})
+        self._noter.written(said)
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(busy=bool(claimed))
         if claimed:

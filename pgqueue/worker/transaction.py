@@ -11,12 +11,13 @@ from pgqueue.context import Context
 from pgqueue.errors import LeaseLost, OtherDatabase, PgqueueError, UnsupportedConnection
 from pgqueue.failure import is_conflict
 from pgqueue.outcome import Committed, Succeeded, Undecided
-from pgqueue.storage import finishing, jobs, schema
+from pgqueue.storage import finishing, jobs, noting, schema
 from pgqueue.storage.drivers import is_autocommit, is_autocommit_async, run, run_async
 from pgqueue.storage.operation import Operation
 from pgqueue.tasks import Tasks, TransactionFactory
 from pgqueue.worker import attempt
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.notes import Notes
 
 log = logging.getLogger("pgqueue.worker")
 
@@ -31,12 +32,19 @@ class Transactions:
     """Opens handlers' transactions on what ``Tasks(transaction=…)`` gives."""
 
     def __init__(
-        self, tasks: Tasks, factory: TransactionFactory, *, worker_id: str, home: schema.Identity
+        self,
+        tasks: Tasks,
+        factory: TransactionFactory,
+        *,
+        worker_id: str,
+        home: schema.Identity,
+        notes: Notes,
     ) -> None:
         self.tasks = tasks
         self.factory = factory
         self.worker_id = worker_id
         self.home = home
+        self.notes = notes
         self.checked = False
         """Whether the factory was seen to lead to the worker's own database."""
 
@@ -177,6 +185,10 @@ class HandlerTransaction:
         return Succeeded(job, self._started, boottime(), result)
 
     def _finish(self, succeeded: Succeeded) -> Operation[bool]:
+        """Finish the job, after its last log lines: once it is gone the pump's come too late."""
+        lines = self._all.notes.last_lines(self._context.job)
+        if lines is not None:
+            yield from noting.write([lines], worker_id=self._all.worker_id, moment=boottime())
         accepted = yield from finishing.finish(
             [succeeded], worker_id=self._all.worker_id, moment=boottime()
         )

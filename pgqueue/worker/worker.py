@@ -12,7 +12,9 @@ import psycopg
 
 from pgqueue.context import Why
 from pgqueue.errors import PgqueueError
-from pgqueue.storage import schema, upkeep
+from pgqueue.storage import schedules, schema, upkeep
+from pgqueue.storage.advice import explain
+from pgqueue.storage.connect import masked
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
@@ -82,7 +84,7 @@ class Worker:
             log.critical("%s", error)
             return EXIT_CONFIGURE
         except psycopg.Error as error:
-            log.critical("%s", str(error).strip())
+            log.critical("%s", explain(error, masked(self._dsn)))
             return EXIT_CONFIGURE
         assert self._broken is not None
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -224,8 +226,10 @@ class Worker:
                 await self._session.open()
                 await self._session.run(schema.require_schema())
                 home = await self._session.run(schema.require_home())
-                await self._session.run(upkeep.sync_tasks(task.defaults for task in self.tasks))
+                declared = [task.defaults for task in self.tasks]
+                await self._session.run(upkeep.sync_tasks(declared, self.tasks.targets))
                 await self._session.run(upkeep.make_partitions())
+                await self._declare_schedules()
                 return home
             except (psycopg.Error, OSError) as error:
                 if remedy(error) is not Remedy.RECONNECT or is_refusal(error):
@@ -233,6 +237,16 @@ class Worker:
                 await self._session.recover(error)
             if self._stopping.is_set():
                 raise StoppedEarly("told to stop before there was a database")
+
+    async def _declare_schedules(self) -> None:
+        """Write down the declared schedules; say what that changed, and what it could not."""
+        if not self.tasks.schedules:
+            return
+        for saved in await self._session.run(schedules.sync(self.tasks.schedules.values())):
+            if saved.answer == "taken":
+                log.error("schedule %s was not made by code, and is left as it is", saved.name)
+            elif saved.answer in ("created", "changed"):
+                log.info("schedule %s %s: %s", saved.name, saved.answer, saved.changes or "new")
 
     def _begin(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         self._running[name] = asyncio.create_task(self._guard(name, part), name=f"pgqueue-{name}")

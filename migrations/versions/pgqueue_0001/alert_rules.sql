@@ -2,7 +2,7 @@
 
 -- When to alert. queue '' is the default of all queues; a queue's own row replaces what is not NULL
 -- in it. What threshold counts: jobs (backlog, dead), a share of 1 (failure_rate), seconds (delay,
--- no_worker, unserved_task, horizon_held), workers (listener_down). A measure that reaches it, with
+-- no_worker, unserved_task, schedule_late, horizon_held), workers (listener_down). A measure that reaches it, with
 -- at least min_samples behind it, is pending; after hold_for it fires.
 CREATE TABLE pgqueue.alert_rules (
     alert text NOT NULL,
@@ -15,9 +15,9 @@ CREATE TABLE pgqueue.alert_rules (
     enabled boolean,
     PRIMARY KEY (alert, queue),
     CONSTRAINT alert_rules_alert CHECK (alert IN ('backlog', 'failure_rate', 'delay', 'dead',
-        'unserved_task', 'no_worker', 'listener_down', 'horizon_held')),
+        'unserved_task', 'no_worker', 'schedule_late', 'listener_down', 'horizon_held')),
     CONSTRAINT alert_rules_queue CHECK (
-        queue = '' OR alert NOT IN ('listener_down', 'horizon_held')),
+        queue = '' OR alert NOT IN ('schedule_late', 'listener_down', 'horizon_held')),
     CONSTRAINT alert_rules_threshold CHECK (threshold >= 0 AND threshold <= 1000000000),
     CONSTRAINT alert_rules_look_back CHECK (
         look_back BETWEEN interval '1 minute' AND interval '24 hours'),
@@ -38,6 +38,7 @@ VALUES
     ('dead', 1, '1 hour', 1, '0', 'warning', true),
     ('unserved_task', 300, '5 minutes', 1, '1 minute', 'warning', true),
     ('no_worker', 60, '5 minutes', 1, '1 minute', 'critical', true),
+    ('schedule_late', 60, '5 minutes', 1, '1 minute', 'critical', true),
     ('listener_down', 1, '5 minutes', 1, '2 minutes', 'warning', true),
     ('horizon_held', 900, '5 minutes', 1, '1 minute', 'warning', true);
 

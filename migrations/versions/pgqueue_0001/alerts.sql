@@ -54,7 +54,7 @@ FROM (
 COMMENT ON VIEW pgqueue.alerts IS
 $$What is wrong now, and how far each queue is from it. A row for each queue that has something to measure and each of backlog, failure_rate and delay; of the other alerts where there is something to say. queue is empty where an alert is about none.
 state: ok, pending (reached, but not for hold_for yet), firing, resolved (within a day). since: of that state.
-value and threshold: jobs (backlog, dead), a share of 1 (failure_rate), seconds (delay, no_worker, unserved_task, horizon_held), workers (listener_down). backlog is counted up to its threshold.
+value and threshold: jobs (backlog, dead), a share of 1 (failure_rate), seconds (delay, no_worker, unserved_task, schedule_late, horizon_held), workers (listener_down). backlog is counted up to its threshold.
 Rules: pgqueue.alert_rules; change them by pgqueue.set_alert(). Changes of state are notified on channel pgqueue_alert, as JSON.$$;
 
 -- Write down what has changed, and tell it on channel pgqueue_alert: one worker at a time, and not

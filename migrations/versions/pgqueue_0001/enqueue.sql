@@ -21,10 +21,13 @@ CREATE FUNCTION pgqueue.check_jobs(
     timeouts_ms bigint[],
     keeps_ms bigint[],
     keys text[],
-    on_dead_tasks text[]
+    on_dead_tasks text[],
+    delays_ms bigint[],
+    actors text[]
 ) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
+    longest CONSTANT bigint := 3162240000000;  -- a hundred years
     problem CONSTANT text := CASE
         WHEN array_position(tasks, NULL) IS NOT NULL
             OR EXISTS (SELECT FROM unnest(tasks) AS task WHERE length(task) NOT BETWEEN 1 AND 200)
@@ -37,13 +40,19 @@ DECLARE
             THEN 'max_attempts: must be a whole number from 1 to 1000'
         WHEN 1 > ANY (max_crashes) OR 1000 < ANY (max_crashes)
             THEN 'max_crashes: must be a whole number from 1 to 1000'
-        WHEN 0 = ANY (timeouts_ms) OR -1 > ANY (timeouts_ms)
-            THEN 'timeout: must be longer than nothing; minus one millisecond is without limit'
-        WHEN 0 > ANY (keeps_ms) THEN 'keep: cannot be negative'
+        WHEN 0 = ANY (timeouts_ms) OR -1 > ANY (timeouts_ms) OR longest < ANY (timeouts_ms)
+            THEN 'timeout: must be longer than nothing, at most 100 years; '
+                'minus one millisecond is without limit'
+        WHEN 0 > ANY (keeps_ms) OR longest < ANY (keeps_ms)
+            THEN 'keep: must be between nothing and 100 years'
+        WHEN 0 > ANY (delays_ms) OR longest < ANY (delays_ms)
+            THEN 'delay: must be between nothing and 100 years'
         WHEN EXISTS (SELECT FROM unnest(keys) AS key WHERE length(key) NOT BETWEEN 1 AND 500)
             THEN 'key: must be text of 1 to 500 characters'
         WHEN EXISTS (SELECT FROM unnest(on_dead_tasks) AS task WHERE length(task) > 200)
             THEN 'on_dead_task: must be text of at most 200 characters'
+        WHEN EXISTS (SELECT FROM unnest(actors) AS actor WHERE length(actor) NOT BETWEEN 1 AND 500)
+            THEN 'actor: must be text of 1 to 500 characters'
     END;
 BEGIN
     IF problem IS NOT NULL THEN
@@ -93,7 +102,8 @@ DECLARE
 BEGIN
     PERFORM pgqueue.check_jobs(
         tasks, queues, priorities, enqueue_many.max_attempts, enqueue_many.max_crashes,
-        timeouts_ms, keeps_ms || keeps_cancelled_ms || keeps_dead_ms, keys, on_dead_tasks);
+        timeouts_ms, keeps_ms || keeps_cancelled_ms || keeps_dead_ms, keys, on_dead_tasks,
+        delays_ms, actors);
     RETURN QUERY
     WITH numbered AS MATERIALIZED (
         SELECT nextval('pgqueue.jobs_id_seq') AS id, given.*
@@ -296,9 +306,31 @@ BEGIN
 END
 $$;
 
+-- Whether a JSON object of the caller's can be stored as Python would store it, and read by everybody.
+CREATE FUNCTION pgqueue.check_object(what text, given json) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF json_typeof(given) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION '%: must be a JSON object, such as {"user_id": 1}', what
+            USING ERRCODE = 'invalid_parameter_value';
+    ELSIF octet_length(given::text) > 1048576 THEN
+        RAISE EXCEPTION '%: % bytes of JSON are more than the 1048576 allowed; store the data '
+            'elsewhere and pass a reference to it', what, octet_length(given::text)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM given::jsonb;
+EXCEPTION WHEN untranslatable_character OR invalid_text_representation
+    OR numeric_value_out_of_range OR program_limit_exceeded THEN
+    RAISE EXCEPTION '%: holds what no query could look into: a NUL, half a surrogate pair or a '
+        'number out of range (%)', what, SQLERRM USING ERRCODE = 'invalid_parameter_value';
+END
+$$;
+
 -- One job, for SQL and other languages. Returns its id; the id of the job that has the key already
--- when there is one.
+-- when there is one. What cannot be is refused in a sentence, with SQLSTATE 22023.
 --   SELECT pgqueue.enqueue('send-welcome', '{"user_id": 123}', key => 'welcome:123');
+-- args and metadata are json: cast a jsonb value, args => jsonb_build_object('user_id', 123)::json.
+-- timeout => '-1 millisecond' is without limit, NULL is "not said".
 CREATE FUNCTION pgqueue.enqueue(
     task text,
     args json DEFAULT '{}',
@@ -322,21 +354,39 @@ CREATE FUNCTION pgqueue.enqueue(
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 DECLARE
+    delay_ms CONSTANT bigint := pgqueue.milliseconds(delay);
     timeout_ms CONSTANT bigint := pgqueue.milliseconds(timeout);
     keep_ms CONSTANT bigint := pgqueue.milliseconds(keep);
     keep_cancelled_ms CONSTANT bigint := pgqueue.milliseconds(keep_cancelled);
     keep_dead_ms CONSTANT bigint := pgqueue.milliseconds(keep_dead);
+    key_ttl_ms CONSTANT bigint := pgqueue.milliseconds(key_ttl);
+    problem CONSTANT text := CASE
+        WHEN run_at IS NOT NULL AND delay IS NOT NULL
+            THEN 'run_at: cannot be given together with delay'
+        WHEN run_at >= expires_at AND isfinite(expires_at)
+            THEN 'expires_at: the job would be dead before its run_at'
+        WHEN key_ttl_ms NOT BETWEEN 0 AND 3162240000000
+            THEN 'key_ttl: must be between nothing and 100 years'
+        WHEN key_ttl IS NOT NULL AND key IS NULL THEN 'key_ttl: there is no key that it is for'
+    END;
 BEGIN
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     PERFORM pgqueue.check_jobs(
         ARRAY[task], ARRAY[queue], ARRAY[priority::bigint], ARRAY[max_attempts::bigint],
         ARRAY[max_crashes::bigint], ARRAY[timeout_ms],
-        ARRAY[keep_ms, keep_cancelled_ms, keep_dead_ms], ARRAY[key], ARRAY[on_dead_task]);
+        ARRAY[keep_ms, keep_cancelled_ms, keep_dead_ms], ARRAY[key], ARRAY[on_dead_task],
+        ARRAY[delay_ms], ARRAY[actor]);
+    PERFORM pgqueue.check_object('args', args);
+    IF metadata IS NOT NULL THEN
+        PERFORM pgqueue.check_object('metadata', metadata);
+    END IF;
     RETURN (
         SELECT id FROM pgqueue.enqueue_one(
-            task, args::text, queue, priority, pgqueue.milliseconds(delay), run_at, expires_at,
-            NULL, max_attempts, max_crashes, timeout_ms, keep_ms, key,
-            pgqueue.milliseconds(key_ttl), actor, metadata::text, on_dead_task, keep_cancelled_ms,
-            keep_dead_ms, notify, NULL)
+            task, args::text, queue, priority, delay_ms, run_at, expires_at, NULL, max_attempts,
+            max_crashes, timeout_ms, keep_ms, key, key_ttl_ms, actor, metadata::text, on_dead_task,
+            keep_cancelled_ms, keep_dead_ms, notify, NULL)
     );
 END
 $$;
@@ -379,7 +429,10 @@ RETURN (
 );
 
 -- A guaranteed reaction to a death, whoever caused it: worker, rescuer, expiry. Same statement, same
--- transaction. The reacting job itself has none, so that no chain of deaths can run away.
+-- transaction. The reacting job itself has none, so that no chain of deaths can run away. Should it
+-- be refused (by a trigger of the application's, say), the job is dead all the same, and so are those
+-- that die in the same statement: the audit has what was wrong. Only what the next try will mend is
+-- raised, because whoever writes a death tries again.
 CREATE FUNCTION pgqueue.enqueue_on_dead() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -392,6 +445,15 @@ BEGIN
         on_dead_task => ''
     );
     RETURN NULL;
+EXCEPTION
+    WHEN serialization_failure OR deadlock_detected THEN
+        RAISE;
+    WHEN OTHERS THEN
+        RAISE WARNING 'job %: its on_dead_task % could not be enqueued: %',
+            NEW.id, NEW.on_dead_task, SQLERRM;
+        PERFORM pgqueue.record_verb('on_dead_failed', NULL, NEW.id, NEW.queue, left(SQLERRM, 1000),
+            json_build_object('on_dead_task', NEW.on_dead_task, 'sqlstate', SQLSTATE));
+        RETURN NULL;
 END
 $$;
 

@@ -153,6 +153,22 @@ BEGIN ATOMIC
         FROM stopped
         CROSS JOIN LATERAL pgqueue.rule_for('no_worker', stopped.queue) AS rule
         UNION ALL
+        SELECT 'schedule_late', '', tick.name, tick.late, rule.threshold,
+            tick.error IS NOT NULL OR tick.late >= rule.threshold,
+            CASE WHEN tick.error IS NOT NULL
+                THEN format('schedule %s cannot be understood and makes no jobs: %s', tick.name,
+                    left(tick.error, 300))
+                ELSE format('schedule %s is late by %s', tick.name,
+                    pgqueue.in_words(make_interval(secs => tick.late::float8))) END
+        FROM (
+            SELECT schedule.name, schedule.error, extract(epoch FROM
+                now() - coalesce(schedule.next_run_at, schedule.updated_at))::numeric AS late
+            FROM pgqueue.schedules AS schedule
+            WHERE schedule.error IS NOT NULL OR (schedule.enabled AND schedule.ended_at IS NULL)
+        ) AS tick
+        CROSS JOIN LATERAL pgqueue.rule_for('schedule_late', '') AS rule
+        WHERE tick.error IS NOT NULL OR tick.late > 0
+        UNION ALL
         SELECT 'listener_down', '', '', deaf.workers, rule.threshold,
             deaf.workers >= rule.threshold,
             format('%s of %s living workers do not hear when a job becomes available; they poll',

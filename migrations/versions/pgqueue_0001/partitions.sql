@@ -10,7 +10,7 @@ RETURN CASE
     ELSE (date_trunc('month', now() AT TIME ZONE 'UTC' + keep) + interval '1 month')::date
 END;
 
--- Attempts are kept 30 days, whatever their job.
+-- Attempts, and what they logged, are kept 30 days, whatever their job.
 CREATE FUNCTION pgqueue.attempt_expiry() RETURNS date
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN pgqueue.expiry('30 days');
@@ -25,7 +25,7 @@ AS $$
         ELSE pgqueue.expiry(keep + ahead * interval '1 day')
     END
     FROM (
-        SELECT interval '30 days' AS keep WHERE parent = 'attempts'
+        SELECT interval '30 days' AS keep WHERE parent IN ('attempts', 'job_logs')
         UNION SELECT interval '7 days' WHERE parent = 'finished_jobs'
         UNION SELECT declared.keep
         FROM (
@@ -47,7 +47,7 @@ AS $$
 DECLARE
     leaf CONSTANT text := parent || to_char(day, '_YYYYMMDD');
 BEGIN
-    IF parent NOT IN ('finished_jobs', 'attempts') THEN
+    IF parent NOT IN ('finished_jobs', 'attempts', 'job_logs') THEN
         RAISE EXCEPTION 'no partitioned table %', parent;
     END IF;
     IF to_regclass('pgqueue.' || leaf) IS NOT NULL THEN
@@ -82,10 +82,11 @@ BEGIN
     END IF;
     FOR wanted IN
         SELECT parent, day
-        FROM (VALUES ('finished_jobs'), ('attempts')) AS parents (parent),
+        FROM (VALUES ('finished_jobs'), ('attempts'), ('job_logs')) AS parents (parent),
             LATERAL pgqueue.days_needed(parent, days_ahead) AS day
         UNION SELECT 'finished_jobs', expires_on FROM pgqueue.finished_jobs_default
         UNION SELECT 'attempts', expires_on FROM pgqueue.attempts_default
+        UNION SELECT 'job_logs', expires_on FROM pgqueue.job_logs_default
         ORDER BY day
     LOOP
         made := made + pgqueue.make_partition(wanted.parent, wanted.day)::integer;
@@ -102,7 +103,7 @@ SET search_path = pgqueue, pg_temp
 SET lock_timeout = '50ms'
 AS $$
 BEGIN
-    IF leaf !~ '^(finished_jobs|attempts)_\d{8}$' THEN
+    IF leaf !~ '^(finished_jobs|attempts|job_logs)_\d{8}$' THEN
         RAISE EXCEPTION 'not a partition of history: %', leaf;
     END IF;
     IF to_date(right(leaf, 8), 'YYYYMMDD') > (now() AT TIME ZONE 'UTC')::date THEN
@@ -126,7 +127,8 @@ SELECT leaf.relname::text AS leaf
 FROM pg_catalog.pg_inherits AS inherits
 JOIN pg_catalog.pg_class AS leaf ON leaf.oid = inherits.inhrelid
 WHERE inherits.inhparent IN (
-        'pgqueue.finished_jobs'::regclass, 'pgqueue.attempts'::regclass)
+        'pgqueue.finished_jobs'::regclass, 'pgqueue.attempts'::regclass,
+        'pgqueue.job_logs'::regclass)
     AND leaf.relname ~ '_\d{8}$'
     AND to_date(right(leaf.relname::text, 8), 'YYYYMMDD') <= (now() AT TIME ZONE 'UTC')::date;
 

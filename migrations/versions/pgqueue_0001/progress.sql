@@ -16,3 +16,34 @@ CREATE TABLE pgqueue.progress (
     autovacuum_vacuum_threshold = 500,
     autovacuum_vacuum_cost_delay = 1
 );
+
+-- How far each job has come, in percent. A job that succeeded is at 100, whatever it said last.
+CREATE VIEW pgqueue.job_progress AS
+SELECT
+    job.id AS job_id, job.state, job.queue, job.task, known.attempt, known.updated_at,
+    known.done, known.total,
+    CASE WHEN job.state = 'succeeded' THEN 100
+        WHEN known.total > 0 THEN floor(least(known.done / known.total, 1) * 100)::integer
+        WHEN known.total = 0 THEN 100 END AS percent,
+    known.detail, known.checkpoint
+FROM pgqueue.all_jobs AS job
+LEFT JOIN pgqueue.progress AS known ON known.job_id = job.id;
+
+COMMENT ON VIEW pgqueue.job_progress IS
+'How far jobs have come, in percent: for a look at one id or a few. What runs now: running_jobs.';
+
+-- What handlers logged, the first lines of each attempt; partitioned and kept as attempts are. A line
+-- may be there twice: (job_id, attempt, n) tells.
+CREATE TABLE pgqueue.job_logs (
+    job_id bigint NOT NULL,
+    attempt bigint NOT NULL,
+    n integer NOT NULL,
+    at timestamptz NOT NULL,
+    expires_on date NOT NULL,
+    level text NOT NULL,
+    message text NOT NULL,
+    fields json
+) PARTITION BY RANGE (expires_on);
+
+CREATE INDEX job_logs_line ON pgqueue.job_logs (job_id, attempt, n);
+CREATE TABLE pgqueue.job_logs_default PARTITION OF pgqueue.job_logs DEFAULT;

@@ -74,6 +74,11 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN seconds < 0.001 THEN 1
     ELSE least(28, 2 + floor(log(2, floor(seconds * 1000)::numeric))::integer) END;
 
+-- The histogram of one time, in seconds.
+CREATE FUNCTION pgqueue.histogram_of(seconds double precision) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN array_fill(0::bigint, ARRAY[pgqueue.bucket(seconds) - 1]) || 1::bigint;
+
 -- How many a histogram counts, and the times that half, 95 % and 99 % of them stayed below, none
 -- beyond the longest; NULL of nothing. As exact as the buckets are narrow: within a factor of two, and
 -- mostly better by interpolation.

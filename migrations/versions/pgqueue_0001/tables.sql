@@ -96,7 +96,8 @@ CREATE INDEX jobs_kept_dead ON pgqueue.jobs (((died_at AT TIME ZONE 'UTC') + kee
 
 -- What a batch or a schedule has under way: to cancel it, redrive it, or keep it from overlapping.
 CREATE INDEX jobs_batch ON pgqueue.jobs (batch_id, id) WHERE batch_id IS NOT NULL;
-CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id) WHERE schedule_id IS NOT NULL;
+CREATE INDEX jobs_schedule ON pgqueue.jobs (schedule_id)
+    WHERE schedule_id IS NOT NULL AND state <> 'dead';
 
 -- Everything that is over. Append-only; a partition holds what may be forgotten on one day.
 CREATE TABLE pgqueue.finished_jobs (
@@ -173,39 +174,36 @@ CREATE INDEX job_keys_expiring ON pgqueue.job_keys (expires_at) WHERE expires_at
 
 -- What the code says of its tasks, written at worker start and by `pgqueue sync`, read by enqueue.
 -- NULL: the task says nothing, the queue or the default decides. timeout_ms -1: without limit.
+-- target_ms: how long an attempt should take at most; nothing enforces it, `pgqueue doctor` looks.
+-- Checked here and in pgqueue.queues, because enqueue takes what stands here as it is: a senseless
+-- row would fail every enqueue, and the death that enqueues a reaction.
 CREATE TABLE pgqueue.tasks (
-    name text PRIMARY KEY,
-    queue text,
-    priority smallint,
-    max_attempts integer,
-    max_crashes integer,
-    timeout_ms bigint,
-    keep interval,
-    keep_cancelled interval,
-    keep_dead interval,
-    on_dead_task text,
+    name text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 200),
+    queue text CHECK (length(queue) BETWEEN 1 AND 100),
+    priority smallint CHECK (priority >= 0),
+    max_attempts integer CHECK (max_attempts BETWEEN 1 AND 1000),
+    max_crashes integer CHECK (max_crashes BETWEEN 1 AND 1000),
+    timeout_ms bigint CHECK (timeout_ms = -1 OR timeout_ms BETWEEN 1 AND 3162240000000),
+    keep interval CHECK (keep BETWEEN '0' AND '36600 days'),
+    keep_cancelled interval CHECK (keep_cancelled BETWEEN '0' AND '36600 days'),
+    keep_dead interval CHECK (keep_dead BETWEEN '0' AND '36600 days'),
+    on_dead_task text CHECK (length(on_dead_task) <= 200),
+    target_ms bigint CHECK (target_ms > 0),
     seen_at timestamptz NOT NULL
 );
 
 -- Settings of queues. A queue without a row has the defaults; enqueue never writes here.
 CREATE TABLE pgqueue.queues (
-    name text PRIMARY KEY,
+    name text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
     paused_at timestamptz,
-    priority smallint,
-    max_attempts integer,
-    max_crashes integer,
-    timeout_ms bigint,
-    keep interval,
-    keep_cancelled interval,
-    keep_dead interval,
     -- Those of jobs: a setting that no job could have would make every enqueue fail.
-    CONSTRAINT queues_name CHECK (length(name) BETWEEN 1 AND 100),
-    CONSTRAINT queues_priority CHECK (priority >= 0),
-    CONSTRAINT queues_max_attempts CHECK (max_attempts BETWEEN 1 AND 1000),
-    CONSTRAINT queues_max_crashes CHECK (max_crashes BETWEEN 1 AND 1000),
-    CONSTRAINT queues_timeout CHECK (timeout_ms > 0 OR timeout_ms = -1),
-    CONSTRAINT queues_keep CHECK (
-        keep >= interval '0' AND keep_cancelled >= interval '0' AND keep_dead >= interval '0')
+    priority smallint CHECK (priority >= 0),
+    max_attempts integer CHECK (max_attempts BETWEEN 1 AND 1000),
+    max_crashes integer CHECK (max_crashes BETWEEN 1 AND 1000),
+    timeout_ms bigint CHECK (timeout_ms = -1 OR timeout_ms BETWEEN 1 AND 3162240000000),
+    keep interval CHECK (keep BETWEEN '0' AND '36600 days'),
+    keep_cancelled interval CHECK (keep_cancelled BETWEEN '0' AND '36600 days'),
+    keep_dead interval CHECK (keep_dead BETWEEN '0' AND '36600 days')
 );
 
 -- Who is alive. A worker writes its row at each renewal and removes it at a clean stop. listening:
@@ -237,7 +235,9 @@ CREATE TABLE pgqueue.audit (
 CREATE INDEX audit_job ON pgqueue.audit (job_id) WHERE job_id IS NOT NULL;
 
 -- Which database these jobs belong to: a restored or copied database is another one, and its
--- workers refuse to run until a person adopts it.
+-- workers refuse to run until a person adopts it. A physical copy (base backup, disk snapshot) has
+-- the same identity, because a failover must have it: DELETE FROM pgqueue.home where one is made for
+-- another purpose.
 CREATE TABLE pgqueue.home (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     system_identifier bigint NOT NULL,

@@ -69,6 +69,13 @@ BEGIN
 END
 $$;
 
+-- Start a job from its beginning: with other arguments its checkpoint means nothing.
+CREATE FUNCTION pgqueue.forget_progress(job_id bigint) RETURNS void
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    DELETE FROM pgqueue.progress AS known WHERE known.job_id = forget_progress.job_id;
+END;
+
 -- Run again: redrive a dead job, with new arguments if given. Its counters start anew, its attempt
 -- number goes on. A job that waits is made available now. Returns 'available', or the state that
 -- forbids it.
@@ -94,6 +101,9 @@ BEGIN
     RETURNING job.queue, pgqueue.ring(job.queue) INTO redriven;
     IF NOT FOUND THEN
         RETURN pgqueue.why_not(job_id);
+    END IF;
+    IF retry.args IS NOT NULL THEN
+        PERFORM pgqueue.forget_progress(job_id);
     END IF;
     PERFORM pgqueue.record_verb('retry', actor, job_id, redriven.queue, reason,
         json_build_object('args_edited', retry.args IS NOT NULL));
@@ -157,6 +167,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN pgqueue.why_not(job_id);
     END IF;
+    PERFORM pgqueue.forget_progress(job_id);
     PERFORM pgqueue.record_verb('edit', actor, job_id, NULL, reason);
     RETURN 'edited';
 END

@@ -204,17 +204,18 @@ SELECT
     job.worker_id, worker.host, worker.pid,
     progress.done, progress.total,
     CASE WHEN progress.total > 0
-        THEN round((100 * progress.done / progress.total)::numeric, 1) END AS percent,
+            THEN floor(least(progress.done / progress.total, 1) * 100)::integer
+        WHEN progress.total = 0 THEN 100 END AS percent,
     progress.detail, progress.updated_at AS progress_at,
     job.cancel_requested_at
 FROM pgqueue.find_running(10000) AS job
 LEFT JOIN pgqueue.workers AS worker ON worker.id = job.worker_id
-LEFT JOIN pgqueue.progress ON progress.job_id = job.id AND progress.attempt = job.attempt;
+LEFT JOIN pgqueue.progress ON progress.job_id = job.id;
 
 COMMENT ON VIEW pgqueue.running_jobs IS
 $$What runs, or was claimed and waits for a slot in its worker: the 10,000 whose leases end first.
 lease_left: until the lease ends unless it is renewed; below zero, the worker has vanished and another takes the job back.
-run: which of max_attempts this is. done, total, percent, detail: what the handler said of its progress.$$;
+run: which of max_attempts this is. done, total, percent, detail: what the handler, in this attempt or an earlier one, said of its progress.$$;
 
 CREATE VIEW pgqueue.retries AS
 SELECT

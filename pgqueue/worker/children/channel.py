@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pgqueue.context import Why
 from pgqueue.job import Job
+from pgqueue.notes import Note
 from pgqueue.outcome import Outcome
 
 _LENGTH = struct.Struct("!I")
@@ -38,6 +39,13 @@ class EndEarly(NamedTuple):
     """To the child: the job that runs is to end. Not answered; the job's outcome is awaited."""
 
     why: Why
+
+
+class Leased(NamedTuple):
+    """To the child, for each Extend: until when the lease surely stands, by the clock of the
+    machine. In the past: nobody knows at present; ask again."""
+
+    until: float
 
 
 class Exit(NamedTuple):
@@ -77,8 +85,21 @@ class Logged(NamedTuple):
     record: dict[str, Any]
 
 
+class Noted(NamedTuple):
+    """From the child, while it runs a job: what the handler said of it."""
+
+    note: Note
+
+
+class Extend(NamedTuple):
+    """From the child, while it runs a job: the lease is to last for so long. Answered Leased."""
+
+    seconds: float
+
+
+Request = Hello | Run | EndEarly | Leased | Exit
 Answer = Ready | Failed | Ended
-Message = Hello | Run | EndEarly | Exit | Answer | Logged
+Message = Request | Answer | Logged | Noted | Extend
 
 
 def pack(message: Message) -> bytes:

@@ -35,10 +35,12 @@ from pgqueue.worker.children.channel import (
     Exit,
     Failed,
     Hello,
+    Leased,
     Logged,
     Ready,
     Run,
 )
+from pgqueue.worker.children.teller import Teller
 from pgqueue.worker.loading import load_tasks
 
 _PR_SET_PDEATHSIG = 1
@@ -72,13 +74,17 @@ def main(descriptor: int) -> None:
 def listen(channel: Channel, inbox: "queue.SimpleQueue[Any]") -> None:
     """Pass on what the parent says, in a thread, for the main one is busy; die with the parent."""
     stop = Stop()
+    teller = Teller(channel, stop)
     try:
         for message in channel.messages():
             if isinstance(message, Run):
                 stop = Stop()
-                inbox.put((message.job, stop))
+                teller = Teller(channel, stop)
+                inbox.put((message.job, stop, teller))
             elif isinstance(message, EndEarly):
-                stop.request(message.why)
+                teller.end_early(message.why)
+            elif isinstance(message, Leased):
+                teller.lease(message.until)
             else:
                 inbox.put(None if isinstance(message, Exit) else message)
     finally:
@@ -103,14 +109,18 @@ def prepare(hello: Hello, channel: Channel) -> Tasks:
     return tasks
 
 
-def perform(tasks: Tasks, job: Job, stop: Stop) -> Ended | Failed:
-    """Run *job* to its outcome."""
+def perform(tasks: Tasks, job: Job, stop: Stop, teller: Teller) -> Ended | Failed:
+    """Run *job* to its outcome; what its handler says goes through *teller*."""
     try:
         task = tasks[job.task]
     except UnknownTask as error:
         return Failed(f"{error}; it was there when the worker started, so restart the worker")
-    context = Context(job, stop=stop, transaction=refuse_transaction)
-    return Ended.of(contextvars.copy_context().run(attempt.run, task, context))
+    context = Context(
+        job, stop=stop, transaction=refuse_transaction, codec=task.codec, scribe=teller
+    )
+    outcome = contextvars.copy_context().run(attempt.run, task, context)
+    teller.close()
+    return Ended.of(outcome)
 
 
 def refuse_transaction(context: Context) -> Any:

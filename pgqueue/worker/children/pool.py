@@ -1,19 +1,22 @@
 """Runs the jobs of ``executor="process"`` tasks in killable processes. Knows no database."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
 from pgqueue.context import Stop, Why
+from pgqueue.errors import LeaseLost
 from pgqueue.job import Job
 from pgqueue.outcome import Crashed, Died, Outcome, Released, Retried
 from pgqueue.tasks import Task
 from pgqueue.worker import attempt
-from pgqueue.worker.children.channel import Ended, Failed, Run
+from pgqueue.worker.children.channel import Ended, Extend, Failed, Leased, Noted, Run
 from pgqueue.worker.children.spawned import Child
 from pgqueue.worker.children.starter import ChildStartError, Starter
 from pgqueue.worker.children.warden import Warden, heed
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.notes import Notes
 
 log = logging.getLogger("pgqueue.worker")
 
@@ -30,7 +33,7 @@ class Children:
     it ran out of its *memory_mb* MiB of address space (``None``: no limit; Linux only). *grace*:
     seconds between a request to stop and the end by force. A child that has not imported *path*
     within *start_timeout* seconds is given up. Handlers have no ``ctx.state`` there, and no
-    ``ctx.transaction()``.
+    ``ctx.transaction()``; *notes* takes down what they say.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class Children:
         memory_mb: int | None,
         grace: float = 5.0,
         start_timeout: float = 60.0,
+        notes: Notes | None = None,
     ) -> None:
         self._starter = Starter(path, memory_mb=memory_mb, timeout=start_timeout)
+        self._notes = notes
         self._max_jobs = max_jobs
         self._grace = grace
         self._slots = asyncio.Semaphore(size)
@@ -83,8 +88,10 @@ class Children:
 
     async def _run_in(self, child: Child, task: AnyTask, job: Job, stop: Stop) -> Outcome:
         started = boottime()
+        if self._notes is not None:
+            self._notes.begin(job)
         with Warden(child, job, stop, grace=self._grace) as warden:
-            answer = await child.ask(Run(job))
+            answer = await child.ask(Run(job), lambda said: self._hear(child, job, said))
         if isinstance(answer, Ended):
             self._starter.succeeded()
             outcome = answer.outcome(job)
@@ -101,6 +108,17 @@ class Children:
         if warden.stopped or self._closed:
             return attempt.stopped(job, Why.SHUTDOWN, started)
         return Crashed(job, started, boottime(), f"the process running it died: {death}")
+
+    def _hear(self, child: Child, job: Job, said: Noted | Extend) -> None:
+        """Take down what the handler of *job* says. Its attempt may be over: the warden knows."""
+        if self._notes is None:
+            return
+        with contextlib.suppress(LeaseLost):
+            if isinstance(said, Noted):
+                self._notes.note(job, said.note)
+            else:
+                left = self._notes.ask(job, said.seconds)
+                child.send(Leased(boottime() + left))
 
     async def _take(self, stop: Stop) -> Child | None:
         """Wait for a slot and return a child for it; ``None`` if told to stop meanwhile."""

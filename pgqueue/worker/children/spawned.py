@@ -15,11 +15,13 @@ from pathlib import Path
 from pgqueue.worker.children import forwarding
 from pgqueue.worker.children.channel import (
     Answer,
-    EndEarly,
     Exit,
+    Extend,
     Hello,
     Logged,
     Message,
+    Noted,
+    Request,
     Run,
     Unpacker,
     pack,
@@ -55,6 +57,7 @@ class Child(asyncio.Protocol):
         self._killed = False
         self._unpacker = Unpacker()
         self._answer: asyncio.Future[Answer | None] | None = None
+        self._hear: Callable[[Noted | Extend], None] | None = None
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[object] | None = None
         self._socket, theirs = socket.socketpair()
@@ -90,8 +93,11 @@ class Child(asyncio.Protocol):
         await asyncio.shield(self._connecting)
         return await self.ask(hello)
 
-    async def ask(self, request: Hello | Run) -> Answer | None:
-        """Send *request* and return the answer; ``None`` if the process died first.
+    async def ask(
+        self, request: Hello | Run, hear: Callable[[Noted | Extend], None] | None = None
+    ) -> Answer | None:
+        """Send *request* and return the answer; ``None`` if the process died first. *hear* is told
+        what the job says of itself meanwhile.
 
         A child whose answer is not waited for, because this was cancelled, is killed.
         """
@@ -100,6 +106,7 @@ class Child(asyncio.Protocol):
         if not self.usable:
             return None
         self._answer = asyncio.get_running_loop().create_future()
+        self._hear = hear
         try:
             self.send(request)
             return await self._answer
@@ -107,9 +114,9 @@ class Child(asyncio.Protocol):
             self.kill()
             raise
         finally:
-            self._answer = None
+            self._answer = self._hear = None
 
-    def send(self, message: Hello | Run | EndEarly | Exit) -> None:
+    def send(self, message: Request) -> None:
         """Send *message*, unless there is nobody to hear it."""
         if self.usable and self._transport is not None:
             self._transport.write(pack(message))
@@ -178,8 +185,11 @@ class Child(asyncio.Protocol):
         if isinstance(message, Logged):
             # Not here: what the parent's log handlers raise is no fault of the child.
             asyncio.get_running_loop().call_soon(forwarding.emit, message.record)
+        elif isinstance(message, (Noted, Extend)):
+            if self._hear is not None:
+                self._hear(message)
         elif self._answer is not None and not self._answer.done():
-            assert not isinstance(message, (Hello, Run, EndEarly, Exit))
+            assert not isinstance(message, Request)
             self._answer.set_result(message)
 
 

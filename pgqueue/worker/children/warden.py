@@ -9,13 +9,16 @@ from pgqueue.job import Job
 from pgqueue.worker.children.channel import EndEarly
 from pgqueue.worker.children.spawned import Child
 
+_LOST_GRACE = 1.0
+"""Seconds in which a handler can hear that its lease is lost: somebody else may run the job."""
+
 
 class Warden:
     """Watches one job of one child, as a context manager around the wait for its outcome.
 
-    A request to stop is passed on to the handler, and enforced *grace* seconds later; a lost lease
-    and a timeout are enforced at once. ``timed_out`` and ``stopped`` say what the child was killed
-    for; an outcome that came first counts all the same.
+    A request to stop is passed on to the handler, and enforced *grace* seconds later, of a lost
+    lease within a second; a timeout is enforced at once. ``timed_out`` and ``stopped`` say what the
+    child was killed for; an outcome that came first counts all the same.
     """
 
     def __init__(self, child: Child, job: Job, stop: Stop, *, grace: float) -> None:
@@ -46,11 +49,9 @@ class Warden:
         if self._told or not self._on_duty:
             return
         self._told = True
-        if why is Why.LOST:
-            self._end_of_grace()
-            return
         self._child.send(EndEarly(why))
-        self._timers.append(self._loop.call_later(self._grace, self._end_of_grace))
+        grace = min(self._grace, _LOST_GRACE) if why is Why.LOST else self._grace
+        self._timers.append(self._loop.call_later(grace, self._end_of_grace))
 
     def _end_of_time(self) -> None:
         self.timed_out = not self.stopped

@@ -1,0 +1,2 @@
+-- The verb "enable_schedule" for a schedule, by its name; the function judges and audits.
+SELECT pgqueue.enable_schedule(%(name)s::text, %(actor)s::text, %(reason)s::text)
