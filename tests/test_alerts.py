@@ -188,6 +188,26 @@ def test_a_queue_with_jobs_and_no_worker_alerts_unless_it_is_paused(evaluated: C
     assert state(evaluated, "no_worker") == "ok"
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(59, "ok"), (60, "pending")])
+def test_a_schedule_that_is_late_alerts(evaluated: Connection, seconds: int, expected: str) -> None:
+    evaluated.execute(
+        "INSERT INTO pgqueue.schedules (name, task, every, next_run_at)"
+        " VALUES ('nightly', 'work', '1 hour', now() - %s * interval '1 s'),"
+        " ('next week', 'work', '1 hour', now() + interval '7 days')",
+        [seconds],
+    )
+    assert state(evaluated, "schedule_late", queue="", subject="nightly") == expected
+    assert state(evaluated, "schedule_late", queue="", subject="next week") == "ok"
+
+
+def test_a_schedule_that_cannot_be_understood_alerts(evaluated: Connection) -> None:
+    evaluated.execute(
+        "INSERT INTO pgqueue.schedules (name, task, cron, enabled, error)"
+        " VALUES ('nightly', 'work', '61 * * * *', false, 'no such minute')"
+    )
+    assert state(evaluated, "schedule_late", queue="", subject="nightly") == "pending"
+
+
 def test_workers_that_hear_nothing_alert(evaluated: Connection) -> None:
     be_alive(evaluated, "{work}")
     assert state(evaluated, "listener_down", queue="") == "ok"

@@ -109,8 +109,8 @@ def test_a_query_says_how_to_call_it(busy: Busy) -> None:
 
 def test_there_are_queries() -> None:
     assert {path.stem for path in QUERIES} == {
-        *("alerts", "audit", "batches", "dead", "queues", "retries", "running", "story", "tasks"),
-        *("throughput", "unserved", "why", "workers"),
+        *("alerts", "audit", "batches", "dead", "queues", "retries", "running", "schedules"),
+        *("story", "tasks", "throughput", "unserved", "why", "workers"),
     }
 
 

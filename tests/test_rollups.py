@@ -250,6 +250,22 @@ def test_a_rescue_counts_what_was_lost_and_an_expiry_what_died(connection: Conne
     assert row == (3, 1, 3, 1, 3, 1)
 
 
+def test_what_is_fetched_by_hand_is_counted_too(connection: Connection) -> None:
+    outcomes = ["succeeded", "failed", "dead", "cancelled", "released", "snoozed"]
+    for outcome in outcomes:
+        add(connection)
+        connection.execute(
+            "SELECT pgqueue.finish(id, attempt, worker_id, %s, delay => CASE WHEN %s IN"
+            " ('failed', 'snoozed') THEN interval '1 h' END)"
+            " FROM pgqueue.fetch('default') ORDER BY id LIMIT 1",
+            [outcome, outcome],
+        )
+        connection.execute("UPDATE pgqueue.jobs SET queue = 'done' WHERE state = 'available'")
+    assert sorted(connection.execute(COUNTED).fetchall()) == sorted(
+        connection.execute(RECOUNTED).fetchall()
+    )
+
+
 def test_folding_changes_no_sum(connection: Connection) -> None:
     connection.execute(TOLD)
     told = sums(connection, "pgqueue.tallies")
