@@ -25,8 +25,8 @@ RETURN (
 );
 
 -- Who keeps dead rows from being cleaned up: sessions, prepared transactions and replication slots,
--- how many transactions ago their snapshots began, and since when (NULL: not known). No text of
--- anybody's query is shown.
+-- how many transactions ago their snapshots began, and since when (NULL: not known). Those of other
+-- databases do not. No text of anybody's query is shown.
 CREATE FUNCTION pgqueue.horizon()
 RETURNS TABLE (holder text, transactions bigint, since timestamptz)
 LANGUAGE sql STABLE
@@ -37,9 +37,11 @@ BEGIN ATOMIC
         age(backend_xmin)::bigint, xact_start
     FROM pg_catalog.pg_stat_activity
     WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+        AND coalesce(datname, current_database()) = current_database()
     UNION ALL
     SELECT format('prepared transaction %L of %s', gid, prepared), age(transaction)::bigint, prepared
     FROM pg_catalog.pg_prepared_xacts
+    WHERE database = current_database()
     UNION ALL
     SELECT format('replication slot %s', slot_name), age(coalesce(xmin, catalog_xmin))::bigint, NULL
     FROM pg_catalog.pg_replication_slots
