@@ -89,9 +89,10 @@ ASKED = {
     "why_not_running(id)": "pgqueue.why_not_running((SELECT max(id) FROM pgqueue.jobs"
     " WHERE state = 'available' AND queue = 'queue 4'))",
     "job_story(id)": "pgqueue.job_story(1000000017)",
+    "job_progress of one": "(SELECT * FROM pgqueue.job_progress WHERE job_id = 17) AS j",
     "batch_stats, newest 50": "(SELECT * FROM pgqueue.batch_stats ORDER BY id DESC LIMIT 50) AS b",
 }
-NOT_TIMED = ("all_jobs", "expired_partitions", "batch_stats")
+NOT_TIMED = ("all_jobs", "job_progress", "expired_partitions", "batch_stats")
 
 
 @click.command()
