@@ -21,10 +21,10 @@ DEMO := -m examples.library_census.run
 BENCH := -m bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench bench-peers clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runs ## run a small real application on a throw-away PostgreSQL
 	@$(BIN)/python $(DEMO) $(ARGS)
@@ -42,11 +42,14 @@ format: $(VENV)/.develops ## format the code
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
-bench: $(VENV)/.runs ## measure, and print the table
+bench: $(VENV)/.runs ## measure against bare SQL, and print the tables: ten minutes
 	@$(BIN)/python $(BENCH) $(ARGS)
 
+bench-peers: $(VENV)/.runs ## the same beside other job queues, installed under .bench/
+	@$(BIN)/python $(BENCH).peers $(ARGS)
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@test -n '$(PYTHON)' || { echo 'pgqueue needs Python 3.11 or newer; install it, or say: make PYTHON=/path/to/python' >&2; exit 1; }

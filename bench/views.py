@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import psycopg
 
-from bench.__main__ import SETTINGS, describe
+from bench.conditions import SETTINGS, conditions
 from pgqueue import migrate
 from pgqueue.embedded import EmbeddedPostgres
 
@@ -123,7 +123,7 @@ def measure(dsn: str, scale: float, rounds: int) -> None:
             busy = (cpu(connection) - before) / rounds
             middle = statistics.median(taken)
             print(f"{name:34}{middle:>10.1f}{max(taken):>10.1f}{busy:>10.1f}{rows:>8}")
-    print(describe(dsn))
+    print("; ".join(f"{name}: {value}" for name, value in conditions(dsn).items()))
 
 
 def fill(connection: psycopg.Connection, scale: float) -> None:

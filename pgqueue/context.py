@@ -249,7 +249,8 @@ class Context:
 
         It gives the connection or session of ``Tasks(transaction=…)``; ``async with`` where that
         is async. Leaving it commits the handler's work and the job's completion together, or, when
-        the lease was lost, neither. Set ``ctx.result`` inside it to store a result.
+        the lease was lost, neither. Set ``ctx.result`` inside it to store a result. A serialization
+        failure or a deadlock has the whole handler called again, up to three times.
         """
         if self._transaction is None:
             raise PgqueueError(

@@ -14,7 +14,28 @@ from pgqueue.signals import Retry
 
 log = logging.getLogger("pgqueue.policy")
 
-NETWORK_ERRORS: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, socket.gaierror)
+
+class NetworkError(Exception):
+    """Stands in rules for what libraries raise that pgqueue does not import: psycopg, requests,
+    httpx, aiohttp."""
+
+
+_NETWORK_ERRORS_ELSEWHERE = frozenset(
+    {
+        "psycopg.OperationalError",
+        "requests.exceptions.ConnectionError",
+        "requests.exceptions.Timeout",
+        "httpx.TransportError",
+        "aiohttp.client_exceptions.ClientConnectionError",
+    }
+)
+
+NETWORK_ERRORS: tuple[type[Exception], ...] = (
+    ConnectionError,
+    TimeoutError,
+    socket.gaierror,
+    NetworkError,
+)
 """What a flaky network raises, for ``retry_on={error: Until(10) for error in NETWORK_ERRORS}``."""
 
 
@@ -113,7 +134,7 @@ class Policy:
 
     def _rule(self, error: BaseException) -> Verdict:
         for each in _causes(error):
-            for kind in type(each).__mro__:
+            for kind in _kinds(each):
                 if kind in self.retry_on:
                     return self.retry_on[kind]
         return None
@@ -130,6 +151,14 @@ class Policy:
 
 def _is_verdict(answer: object) -> bool:
     return answer is None or isinstance(answer, (bool, Until, After))
+
+
+def _kinds(error: BaseException) -> Iterator[type]:
+    """Yield the classes that a rule for *error* may name, the most specific first."""
+    for kind in type(error).__mro__:
+        yield kind
+        if f"{kind.__module__}.{kind.__qualname__}" in _NETWORK_ERRORS_ELSEWHERE:
+            yield NetworkError
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -314,7 +314,11 @@ class Tasks:
         return hook
 
     def on_dead(self, hook: H) -> H:
-        """Call *hook* with a :class:`JobEvent` after a job went to the dead letter."""
+        """Call *hook* with a :class:`JobEvent` after a job went from here to the dead letter.
+
+        At most once, and not for a death that no worker of the job lived to write: by rescue, or
+        because it was not to start any more. ``on_dead_task=`` reacts to every death.
+        """
         self.dead_hooks.append(hook)
         return hook
 

@@ -15,12 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from psycopg.errors import SerializationFailure
+
 from pgqueue.context import Context, current_job
 from pgqueue.signals import Cancel
 from pgqueue.tasks import Tasks
 
 tasks = Tasks()
 log = logging.getLogger("tests.child_tasks")
+called: list[int] = []
 seen: contextvars.ContextVar[int | None] = contextvars.ContextVar("seen", default=None)
 logging.getLogger("tests.noisy").addHandler(logging.StreamHandler(sys.stdout))
 
@@ -49,6 +52,15 @@ def large(text: str) -> str:
 @tasks.task("fail", executor="process")
 def fail(message: str) -> None:
     raise ValueError(message)
+
+
+@tasks.task("conflicts", executor="process", max_attempts=1)
+def conflicts(times: int) -> int:
+    """Lose against other transactions so many times; return how often it was called."""
+    called.append(current_job().id)
+    if len(called) <= times:
+        raise SerializationFailure
+    return len(called)
 
 
 @tasks.task("abort", executor="process")

@@ -6,7 +6,7 @@ import time
 import psycopg
 
 from pgqueue import Context, LeaseLost, Tasks
-from tests.worker_tasks import DATABASE, note, pass_gate_in_thread
+from tests.worker_tasks import DATABASE, note
 
 tasks = Tasks()
 
@@ -74,13 +74,14 @@ async def extend_on_the_loop(ctx: Context, items: int, seconds: float) -> None:
     _extend(ctx, items, seconds)
 
 
-def _fall_silent(ctx: Context, gate: str) -> None:
-    """Extend the lease once, then wait for the gate; the second attempt only starts."""
+def _fall_silent(ctx: Context) -> None:
+    """Extend the lease once, then not until it is lost; the second attempt only starts."""
     note("start")
     if ctx.attempt > 1:
         return
     ctx.extend(1)
-    pass_gate_in_thread(gate)
+    while not ctx.cancelled:
+        time.sleep(0.01)
     try:
         ctx.extend(1)
     except LeaseLost:
@@ -90,13 +91,13 @@ def _fall_silent(ctx: Context, gate: str) -> None:
 
 
 @tasks.task("fall-silent", timeout=None, heartbeat="manual", lease=1)
-def fall_silent(ctx: Context, gate: str) -> None:
-    _fall_silent(ctx, gate)
+def fall_silent(ctx: Context) -> None:
+    _fall_silent(ctx)
 
 
 @tasks.task("fall-silent-in-child", timeout=None, heartbeat="manual", lease=1, executor="process")
-def fall_silent_in_child(ctx: Context, gate: str) -> None:
-    _fall_silent(ctx, gate)
+def fall_silent_in_child(ctx: Context) -> None:
+    _fall_silent(ctx)
 
 
 @tasks.task("keep-extending", timeout=None)

@@ -50,11 +50,13 @@ def main() -> None:
 class WorkerProcess:
     """``pgqueue worker`` as a process of its own. Its log goes to a file."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], env: dict[str, str], log: Path, cwd: Path | None
+    ) -> None:
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         self._family: set[int] = set()
 
@@ -137,9 +139,9 @@ class Stage:
         order = {"tasks": tasks, "processes": processes, "settings": settings}
         return self._start(_BOOT, {_ORDER: json.dumps(order), SKEW: str(skew)})
 
-    def command(self, *words: str, tasks: str = TASKS) -> WorkerProcess:
+    def command(self, *words: str, tasks: str = TASKS, cwd: Path | None = None) -> WorkerProcess:
         """Start a worker by its command line."""
-        return self._start([*MAIN, "worker", tasks, *words], {})
+        return self._start([*MAIN, "worker", tasks, *words], {}, cwd)
 
     def ready(self, *workers: WorkerProcess) -> None:
         """Wait until these workers claim jobs."""
@@ -226,10 +228,12 @@ class Stage:
         """Wait until every job is over, or dead."""
         self.until(lambda: not self.unfinished(), within=within)
 
-    def _start(self, command: Sequence[str], more: dict[str, str]) -> WorkerProcess:
+    def _start(
+        self, command: Sequence[str], more: dict[str, str], cwd: Path | None = None
+    ) -> WorkerProcess:
         given = {JOURNAL: str(self._home), DATABASE: self.dsn, **more}
         log = self._home / f"worker-{len(self._workers) + 1}.log"
-        worker = WorkerProcess(command, environment(self.dsn, given), log)
+        worker = WorkerProcess(command, environment(self.dsn, given), log, cwd)
         self._workers.append(worker)
         return worker
 

@@ -1,4 +1,5 @@
-"""A proxy before the server that loses a COMMIT, or the answer to it, as a failing network does."""
+"""A proxy before the server that loses a COMMIT, or the answer to it, or falls silent, as a failing
+network does."""
 
 import contextlib
 import socket
@@ -9,18 +10,23 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
-Loss = Literal["request", "answer"]
+Loss = Literal["request", "answer", "nothing"]
+Silence = Literal["never", "after login", "always"]
 
 
 class LossyProxy:
     """Listens on the loopback. On every connection the first COMMIT is lost (*request*), or is done
     and its *answer* lost: either way the connection is gone."""
 
-    def __init__(self, dsn: str, loss: Loss) -> None:
+    def __init__(self, dsn: str, loss: Loss = "nothing") -> None:
         self._given = conninfo_to_dict(dsn)
         self._loss = loss
+        self.silence: Silence = "never"
+        """Swallow, and acknowledge, all that is sent: at once, or from the first statement on."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
+        self.swallowed = 0
+        """How often something was swallowed."""
         self.lost = 0
         """How many COMMITs were lost, or their answers."""
 
@@ -81,7 +87,10 @@ class Line:
     def _ask(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._client.recv(65536):
-                if b"COMMIT\0" in data:
+                if self._is_silent(data):
+                    self._proxy.swallowed += 1
+                    continue
+                if self._loss != "nothing" and b"COMMIT\0" in data:
                     self._proxy.lost += 1
                     if self._loss == "request":
                         break
@@ -94,8 +103,14 @@ class Line:
             while data := self._server.recv(65536):
                 if self._cut:
                     break
-                self._client.sendall(data)
+                if self._proxy.silence != "always":
+                    self._client.sendall(data)
         _hang_up(self._client, self._server)
+
+    def _is_silent(self, asked: bytes) -> bool:
+        statement = asked[:1] in (b"P", b"B", b"Q")
+        silence = self._proxy.silence
+        return silence == "always" or (silence == "after login" and statement)
 
 
 def _hang_up(*sockets: socket.socket) -> None:

@@ -50,7 +50,8 @@ class BusinessError(Exception):
     pass
 
 
-def test_acceptance_1_and_9_a_result_is_found_after_its_job_has_left_the_queue(dsn: str) -> None:
+def send_an_email(dsn: str) -> int:
+    """Run a job that sends an email, and return its id."""
     tasks = Tasks()
 
     @tasks.task("send-email")
@@ -59,11 +60,25 @@ def test_acceptance_1_and_9_a_result_is_found_after_its_job_has_left_the_queue(d
 
     (job,) = enqueue(dsn, send_email.job(user_id="123", template_id="welcome"))
     run_until(tasks, dsn, lambda connection: state(connection, job) == "succeeded")
+    return job
+
+
+def test_acceptance_1_a_job_that_is_waited_for_has_its_result(dsn: str) -> None:
+    job = send_an_email(dsn)
+
+    with psycopg.connect(dsn) as connection:
+        result = value(connection, "SELECT result FROM pgqueue.all_jobs WHERE id = %s", job)
+    assert result == {"sent": "welcome to 123"}
+
+
+def test_acceptance_9_a_finished_job_has_left_the_queue_and_stays_in_history(dsn: str) -> None:
+    job = send_an_email(dsn)
 
     with psycopg.connect(dsn) as connection:
         assert value(connection, "SELECT count(*) FROM pgqueue.jobs") == 0
         kept = connection.execute(
-            "SELECT args, result, attempt, failures FROM pgqueue.all_jobs WHERE id = %s", (job,)
+            "SELECT args, result, attempt, failures FROM pgqueue.finished_jobs WHERE id = %s",
+            (job,),
         ).fetchone()
     args = {"user_id": "123", "template_id": "welcome"}
     assert kept == (args, {"sent": "welcome to 123"}, 1, 0)

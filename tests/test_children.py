@@ -48,6 +48,14 @@ async def test_a_handler_that_raises_is_retried_as_anywhere_else() -> None:
         assert "child_tasks.py" in (outcome.failure.traceback or "")
 
 
+@pytest.mark.parametrize(("times", "kind"), [(3, Succeeded), (4, Died)])
+@played
+async def test_a_conflict_is_settled_within_the_attempt(times: int, kind: type) -> None:
+    async with hire() as crew:
+        outcome = await crew.run(make("conflicts", times=times)._replace(max_attempts=1))
+    assert isinstance(outcome, kind)
+
+
 @played
 async def test_a_child_is_kept_for_the_next_job() -> None:
     async with hire() as crew:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from pgqueue.job import Job
-from pgqueue.outcome import Committed, Failure, Outcome, Retried, Succeeded
+from pgqueue.outcome import Cancelled, Committed, Failure, Outcome, Retried, Succeeded
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.holdings import Holdings
 
@@ -31,7 +31,7 @@ def test_an_outcome_stays_until_its_statement_has_committed() -> None:
     assert completer.take(10) == completer.take(10) == outcomes
     assert len(holdings) == 2
 
-    completer.written(outcomes[:1], {1})
+    completer.written(outcomes[:1], {1: outcomes[0]})
     assert completer.take(10) == outcomes[1:]
     assert reported == outcomes[:1]
     assert len(holdings) == 1
@@ -42,7 +42,7 @@ def test_a_success_that_a_late_thread_committed_is_not_reported_as_a_failure() -
     completer, holdings, reported = setup(late)
     timed_out = Retried(late, 0.0, 1.0, Failure("Timeout", "late", None, "f"), 2.0, timed_out=True)
     completer.add(timed_out)
-    completer.written([timed_out], accepted=set())
+    completer.written([timed_out], accepted={})
 
     completer.judge_refused([timed_out], {1: "succeeded"})
 
@@ -50,12 +50,27 @@ def test_a_success_that_a_late_thread_committed_is_not_reported_as_a_failure() -
     assert len(holdings) == len(completer) == completer.lost == 0
 
 
+def test_a_failure_of_a_job_that_was_cancelled_is_reported_as_the_cancellation_it_became() -> None:
+    first, second = job(1), job(2)
+    completer, _, reported = setup(first, second)
+    failures = [
+        Retried(each, 0.0, 1.0, Failure("E", "e", None, "f"), 2.0) for each in (first, second)
+    ]
+    for failure in failures:
+        completer.add(failure)
+
+    completer.written(failures, accepted={1: Cancelled(first, 0.0, 1.0, "by a person")})
+    completer.judge_refused([failures[1]], {2: "cancelled"})
+
+    assert [type(outcome) for outcome in reported] == [Cancelled, Cancelled]
+
+
 def test_an_outcome_that_is_nowhere_was_lost() -> None:
     gone = job(1)
     completer, holdings, reported = setup(gone)
     succeeded = Succeeded(gone, 0.0, 1.0, None)
     completer.add(succeeded)
-    completer.written([succeeded], accepted=set())
+    completer.written([succeeded], accepted={})
     assert len(completer) == 1, "its fate is not known yet"
 
     completer.judge_refused([succeeded], {})

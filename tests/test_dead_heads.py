@@ -11,7 +11,9 @@ import pytest
 
 from pgqueue import NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import Job
+from pgqueue.storage.claiming import find_horizon
 from pgqueue.storage.connect import SESSION
+from pgqueue.storage.drivers import run
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
@@ -221,6 +223,12 @@ def test_once_the_head_is_clean_it_is_searched_again(dsn: str, worker: Connectio
     desk.claim()
 
     assert not desk.claimer.cursors.in_use
+
+
+def test_who_holds_the_old_snapshot_is_named(dsn: str, worker: Connection) -> None:
+    """Through the driver: what a worker says when it begins to claim past a dead head."""
+    with snapshot_held(dsn):
+        assert "in a transaction since" in str(run(worker, find_horizon()))
 
 
 def test_a_paused_queue_and_an_expired_job_stay_where_they_are(

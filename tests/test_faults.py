@@ -58,10 +58,9 @@ def learn(stage: Stage) -> None:
     stage.until_drained()
 
 
-def test_what_a_killed_worker_held_runs_again_once_within_the_lease_and_six_seconds(
+def test_acceptance_15_what_a_killed_worker_held_runs_again_once_within_the_lease_and_six_seconds(
     stage: Stage,
 ) -> None:
-    """Acceptance 15."""
     lease = 3.0
     victim = stage.start(queues={"default": 3}, lease=lease)
     stage.ready(victim)
@@ -231,6 +230,27 @@ def test_a_handler_that_cannot_be_ended_ends_its_process_after_the_rest_was_give
         found = stage.job(culprits[queue])
         assert (found.state, found.reason, found.crashes) == ("dead", "timeout", 0)
         assert stage.attempts(culprits[queue]) == [(1, "timed_out")]
+
+
+def test_a_row_that_a_handler_has_locked_keeps_no_other_from_being_given_back(
+    stage: Stage,
+) -> None:
+    stage.sql(EFFECTS)
+    worker = stage.start(lease=20, rescue_every=1)
+    stage.ready(worker)
+    (locked,) = stage.enqueue(
+        effect.job(gate="never").options(metadata={"isolation": "REPEATABLE_READ"})
+    )
+    (neighbour,) = stage.enqueue(wait.job(gate="never"))
+    stage.until_started(locked, neighbour)
+    (culprit,) = stage.enqueue(deaf.job())
+
+    assert worker.wait(within=40) == 75
+
+    assert (stage.job(culprit).state, stage.job(culprit).reason) == ("dead", "timeout")
+    assert stage.state(neighbour) == "available"
+    assert stage.attempts(neighbour) == [(1, "released")]
+    assert stage.state(locked) == "running", "left to its lease"
 
 
 def test_a_thread_past_its_timeout_keeps_its_slot_until_it_ends(stage: Stage) -> None:

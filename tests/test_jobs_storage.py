@@ -4,6 +4,7 @@ verbs. Mostly without a worker, in a transaction that is rolled back."""
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -25,9 +26,10 @@ from pgqueue.outcome import (
     Snoozed,
     Succeeded,
 )
-from pgqueue.storage import claiming, inspection, jobs, upkeep, verbs
+from pgqueue.storage import claiming, enqueueing, inspection, jobs, upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
+from tests.postgres import eventually
 from tests.rows import (
     LEASE,
     OTHER_WORKER,
@@ -137,6 +139,33 @@ def test_a_claim_takes_no_more_than_each_queue_has_free(connection: Connection) 
     claim = claiming.claim(worker_id=WORKER, limits=limits, tasks=["work"], lease=LEASE)
     claimed = run(connection, claim).jobs
     assert Counter(job.queue for job in claimed) == {"mail": 2, "reports": 4}
+
+
+def test_a_claim_takes_no_more_than_the_bytes_there_is_room_for(connection: Connection) -> None:
+    kib = f'{{"x": "{"x" * 1015}"}}'
+    assert len(kib) == 1024
+    for queue in ("large", "other"):
+        for _ in range(5):
+            add(connection, queue=queue, args=kib)
+
+    def sizes(large: int) -> dict[str, int]:
+        limits = {"large": 5, "other": 2}
+        claim = claiming.claim(
+            worker_id=WORKER,
+            limits=limits,
+            tasks=["work"],
+            lease=LEASE,
+            bytes_left={"large": large},
+        )
+        claimed = run(connection, claim).jobs
+        write(connection, *[OUTCOMES["Released"](job) for job in claimed])
+        assert claimed == sorted(claimed, key=lambda job: (job.priority, job.run_at, job.id))
+        return Counter(job.queue for job in claimed)
+
+    assert sizes(3 * 1024) == {"large": 3, "other": 2}
+    assert sizes(3 * 1024 - 1) == {"large": 2, "other": 2}
+    assert sizes(0) == {"large": 1, "other": 2}, "one, however large"
+    assert sizes(2**40) == {"large": 5, "other": 2}
 
 
 def test_acceptance_7_an_unknown_task_is_left_in_the_queue(connection: Connection) -> None:
@@ -288,7 +317,9 @@ def test_a_renewal_is_fenced_too(connection: Connection) -> None:
     run(connection, jobs.rescue(limit=10))
     write(connection, OUTCOMES["Succeeded"](finished))
     ids = range(mine.id, mine.id + 4)
-    renewed = run(connection, jobs.renew(worker_id=WORKER, ids=list(ids), lease=LEASE * 100))
+    renewed = run(
+        connection, jobs.renew(worker_id=WORKER, ids=list(ids), attempts=[1] * 4, lease=LEASE * 100)
+    )
 
     assert [(held.id, held.attempt, held.cancel_requested) for held in renewed] == [
         (mine.id, 1, False)
@@ -301,7 +332,7 @@ def test_a_lease_that_ran_out_but_was_not_taken_may_be_renewed(connection: Conne
     job_id = add(connection)
     claim(connection)
     lapse(connection)
-    assert run(connection, jobs.renew(worker_id=WORKER, ids=[job_id], lease=LEASE))
+    assert run(connection, jobs.renew(worker_id=WORKER, ids=[job_id], attempts=[1], lease=LEASE))
     assert run(connection, jobs.rescue(limit=10)).total == 0
 
 
@@ -311,7 +342,9 @@ def test_a_renewal_never_waits_for_a_row(two: tuple[Connection, Connection]) -> 
     first, _ = claim(comer)
     write(holder, OUTCOMES["Succeeded"](first))
     comer.execute("SET lock_timeout = '1ms'")
-    renewed = run(comer, jobs.renew(worker_id=WORKER, ids=[finishing, free], lease=LEASE))
+    renewed = run(
+        comer, jobs.renew(worker_id=WORKER, ids=[finishing, free], attempts=[1, 1], lease=LEASE)
+    )
 
     assert [held.id for held in renewed] == [free]
     held = run(comer, jobs.find_held(worker_id=WORKER, ids=[finishing, free]))
@@ -374,10 +407,116 @@ def test_what_a_lost_answer_had_claimed_is_given_back(connection: Connection) ->
     known, stray = claim(connection, limit=2)
     theirs = claim_one(connection, worker_id=OTHER_WORKER)
 
-    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[known.id])) == 1
+    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[known])) == 1
     assert in_state(connection, "running") == [known.id, theirs.id]
     row = job_row(connection, stray.id)
     assert (row.state, row.failures, row.crashes, row.attempt) == ("available", 0, 0, 1)
+
+
+def test_another_attempt_of_the_same_worker_is_a_stray_and_not_renewed(
+    connection: Connection,
+) -> None:
+    """Lost and claimed again by a claim whose answer was lost: the older one is still in hand."""
+    add(connection)
+    older = claim_one(connection)
+    write(connection, Released(older, 0, 1, "given back"))
+    stray = claim_one(connection)
+    assert stray.id == older.id
+
+    ids, attempts = [older.id], [older.attempt]
+    assert not run(
+        connection, jobs.renew(worker_id=WORKER, ids=ids, attempts=attempts, lease=LEASE)
+    )
+    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[stray])) == 0
+    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[older])) == 1
+
+
+# Cancelled while it runs
+
+NOT_DONE = [kind for kind in OUTCOMES if kind != "Succeeded"]
+
+
+@pytest.mark.parametrize("kind", NOT_DONE)
+def test_a_job_that_was_cancelled_while_it_ran_does_not_go_on(
+    connection: Connection, kind: str
+) -> None:
+    job_id, other_id = add(connection), add(connection)
+    cancelled, other = claim(connection)
+    assert run(connection, verbs.cancel([job_id])) == [(job_id, True, "requested")]
+
+    outcome = OUTCOMES[kind]
+    assert write(connection, outcome(cancelled), outcome(other)) == {job_id, other_id}
+
+    row = job_row(connection, job_id)
+    assert (row.state, row.attempt, str(row.worker_id)) == ("cancelled", 1, WORKER)
+    assert job_row(connection, other_id).state == BECOMES[kind]
+    assert attempt_rows(connection, job_id) == []
+
+
+def test_a_job_that_was_cancelled_too_late_has_succeeded(connection: Connection) -> None:
+    job_id = add(connection)
+    job = claim_one(connection)
+    run(connection, verbs.cancel([job_id]))
+    assert write(connection, OUTCOMES["Succeeded"](job)) == {job_id}
+    assert job_row(connection, job_id).state == "succeeded"
+
+
+@pytest.mark.parametrize(("kind", "said"), [("Retried", "no good"), ("Crashed", "exit code -11")])
+def test_a_cancelled_job_keeps_what_its_last_attempt_said(
+    connection: Connection, kind: str, said: str
+) -> None:
+    job_id = add(connection)
+    job = claim_one(connection)
+    run(connection, verbs.cancel([job_id]))
+    write(connection, OUTCOMES[kind](job))
+    assert "cancelled" in job_row(connection, job_id).error
+    assert said in job_row(connection, job_id).error
+
+
+@pytest.mark.parametrize("kind", NOT_DONE)
+def test_a_cancelled_job_of_a_batch_is_counted_as_cancelled(
+    connection: Connection, kind: str
+) -> None:
+    (enqueued,) = run(connection, enqueueing.enqueue([NewJob("work")], batch_id=7))
+    job = claim_one(connection)
+    run(connection, verbs.cancel([enqueued.id]))
+    write(connection, OUTCOMES[kind](job))
+    counted = connection.execute(
+        "SELECT sum(succeeded), sum(failed), sum(cancelled) FROM pgqueue.batch_outcomes"
+    ).fetchone()
+    assert counted == (0, 0, 1)
+
+
+@pytest.mark.parametrize("kind", NOT_DONE)
+def test_a_cancellation_that_meets_the_finish_is_seen_by_one_of_its_statements(
+    two: tuple[Connection, Connection], kind: str
+) -> None:
+    """It commits after the statement of the outcome's own kind has begun to wait for the row."""
+    holder, comer = two
+    job_id = add(comer)
+    job = claim_one(comer)
+    holder.execute("SELECT pgqueue.cancel(%s)", [job_id])
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(write, comer, OUTCOMES[kind](job))
+        with psycopg.connect(comer.info.dsn, autocommit=True) as watcher:
+            eventually(
+                lambda: watcher.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone()
+            )
+        holder.commit()
+        assert writing.result(30) == {job_id}
+    assert job_row(comer, job_id).state == "cancelled"
+
+
+def test_a_cancelled_job_whose_claim_was_never_answered_is_left_to_the_rescuer(
+    connection: Connection,
+) -> None:
+    job_id = add(connection)
+    claim_one(connection)
+    run(connection, verbs.cancel([job_id]))
+    assert run(connection, jobs.release_strays(worker_id=WORKER, held=[])) == 0
+    lapse(connection)
+    assert run(connection, jobs.rescue(limit=10)) == (0, 0, 1)
+    assert job_row(connection, job_id).state == "cancelled"
 
 
 # What a finish writes
@@ -535,7 +674,7 @@ def test_a_rescue_passes_over_what_is_being_finished_or_renewed(
     if rescued_by == "finish":
         write(holder, OUTCOMES["Succeeded"](job))
     else:
-        run(holder, jobs.renew(worker_id=WORKER, ids=[job.id], lease=LEASE))
+        run(holder, jobs.renew(worker_id=WORKER, ids=[job.id], attempts=[job.attempt], lease=LEASE))
     comer.execute("SET lock_timeout = '1ms'")
 
     assert run(comer, jobs.rescue(limit=10)).total == 0
@@ -1033,7 +1172,7 @@ def test_a_running_job_is_asked_to_stop_and_its_worker_told(
         assert run(comer, verbs.cancel([job_id])) == [(job_id, True, "requested")]
 
     assert job_row(comer, job_id).state == "running"
-    (held,) = run(comer, jobs.renew(worker_id=WORKER, ids=[job_id], lease=LEASE))
+    (held,) = run(comer, jobs.renew(worker_id=WORKER, ids=[job_id], attempts=[1], lease=LEASE))
     assert held.cancel_requested
     payloads = {note.payload for note in comer.notifies(timeout=30, stop_after=1)}
     assert payloads == {str(job_id)}
@@ -1150,7 +1289,8 @@ def test_over_any_sequence_every_move_is_legal_and_no_attempt_ever_decreases(
         run(connection, VERBS[chance.choice([*VERBS, "retry", "retry"])](chance.choice(ids)))
 
     def give_back() -> None:
-        run(connection, jobs.release_strays(worker_id=chance.choice(workers), held=ids[::2]))
+        in_hand = [job for _, job in held[::2]]
+        run(connection, jobs.release_strays(worker_id=chance.choice(workers), held=in_hand))
 
     steps = [claim_some, claim_some, finish_one, finish_one, come_due, lose_some, act]
     steps += [claim_a_suspect, claim_a_suspect, expire_one, give_back]

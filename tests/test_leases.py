@@ -43,6 +43,7 @@ def test_each_lease_is_renewed_for_its_own_length(connection: Connection) -> Non
         jobs.renew(
             worker_id=WORKER,
             ids=[second, first],
+            attempts=[1, 1],
             lease=LEASE,
             own={second: timedelta(minutes=10)},
         ),

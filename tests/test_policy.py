@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from pgqueue.backoff import Exponential, Fixed
@@ -148,6 +149,29 @@ def test_network_errors_are_what_a_flaky_network_raises() -> None:
     for error in (ConnectionRefusedError(), TimeoutError(), socket.gaierror()):
         assert attempts(error, retry_on=rules) == 10
     assert attempts(PermissionError(), retry_on=rules) == 5
+
+
+def named(name: str, *bases: type[Exception]) -> type[Exception]:
+    """A class as a library defines it, whether that is installed here or not."""
+    module, _, qualname = name.rpartition(".")
+    return type(qualname, bases or (Exception,), {"__module__": module})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.OperationalError,
+        psycopg.errors.ConnectionFailure,
+        named("requests.exceptions.ConnectionError", OSError),
+        named("httpx.ConnectTimeout", named("httpx.TransportError")),
+        named("myapp.GatewayDown", named("aiohttp.client_exceptions.ClientConnectionError")),
+    ],
+)
+def test_network_errors_are_what_libraries_raise_in_its_stead_too(error: type[Exception]) -> None:
+    rules: dict[type[BaseException], Verdict] = {kind: Until(10) for kind in NETWORK_ERRORS}
+    assert attempts(error(), retry_on=rules) == 10
+    assert attempts(error(), retry_on={**rules, error: False}) == 1, "what is more specific wins"
+    assert attempts(psycopg.ProgrammingError(), retry_on=rules) == 5
 
 
 # By predicate

@@ -9,6 +9,7 @@ import pytest
 import pgqueue
 from pgqueue import Tasks
 from pgqueue.worker import Settings, Worker
+from tests.proxy import LossyProxy
 
 tasks = Tasks()
 
@@ -132,6 +133,171 @@ def test_a_row_that_somebody_has_locked_holds_up_no_other_job(dsn: str) -> None:
             "SELECT state, max(attempt) FROM pgqueue.finished_jobs GROUP BY 1"
         )
         assert rows.fetchall() == [("succeeded", 1)]
+
+
+def test_large_jobs_after_tiny_ones_are_not_all_leased_at_once(dsn: str) -> None:
+    tasks = Tasks()
+    gate = asyncio.Event()
+
+    @tasks.task("job")
+    async def job(size: str) -> None:
+        if size:
+            await gate.wait()
+
+    enqueue_all(dsn, [job.job(size="") for _ in range(500)])
+    leased = "SELECT sum(octet_length(args::text)) FROM pgqueue.jobs WHERE state = 'running'"
+
+    async def work() -> int:
+        async with Worker(tasks, dsn, Settings(queues={"default": 2})) as worker:
+            await drained(dsn)
+            enqueue_all(dsn, [job.job(size="x" * 60_000) for _ in range(400)])
+            await until(dsn, is_running)
+            async with asyncio.timeout(20):  # until it is not about to claim any more
+                while worker.parts.pump._wait < 0.1:
+                    await asyncio.sleep(0.01)
+            async with await psycopg.AsyncConnection.connect(dsn) as connection:
+                row = await (await connection.execute(leased)).fetchone()
+            gate.set()
+            await drained(dsn)
+            return int(row[0]) if row else 0
+
+    assert 8 < asyncio.run(work()) / (1024 * 1024) < 17
+
+
+BELLS_HELD = (
+    "SELECT objid::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'"
+    " AND classid = 1885827377"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+async def bells(connection: psycopg.AsyncConnection) -> set[int]:
+    """The bells that somebody holds."""
+    return {row[0] for row in await (await connection.execute(BELLS_HELD)).fetchall()}
+
+
+async def silent(connection: psycopg.AsyncConnection) -> bool:
+    return not await bells(connection)
+
+
+async def held(connection: psycopg.AsyncConnection) -> bool:
+    return bool(await bells(connection))
+
+
+def gated(gate: asyncio.Event) -> tuple[Tasks, Callable[[], pgqueue.NewJob]]:
+    """Tasks with one that waits for the gate, and what makes a job of it."""
+    tasks = Tasks()
+
+    @tasks.task("gated")
+    async def wait_for_gate() -> None:
+        await gate.wait()
+
+    return tasks, wait_for_gate.job
+
+
+def test_nobody_is_rung_while_every_slot_is_taken(dsn: str) -> None:
+    gate = asyncio.Event()
+    tasks, job = gated(gate)
+
+    async def work() -> list[str]:
+        async with (
+            Worker(tasks, dsn, Settings(queues={"default": 2})),
+            await psycopg.AsyncConnection.connect(dsn, autocommit=True) as ears,
+        ):
+            await until(dsn, held)
+            enqueue_all(dsn, [job() for _ in range(4)])
+            await until(dsn, silent)
+            await ears.execute("LISTEN pgqueue")
+            for _ in range(20):
+                enqueue_all(dsn, [job()])
+            rung = [notice.payload async for notice in ears.notifies(timeout=0.2)]
+            gate.set()
+            await drained(dsn)
+            await until(dsn, held)
+        return rung
+
+    assert asyncio.run(work()) == []
+
+
+def test_a_queue_that_has_work_enough_is_not_rung_for_beside_one_that_has_none(dsn: str) -> None:
+    gate = asyncio.Event()
+    tasks, job = gated(gate)
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(queues={"full": 1, "idle": 1})):
+            enqueue_all(dsn, [job().options(queue="full") for _ in range(2)])
+            with psycopg.connect(dsn) as connection:
+                row = connection.execute("SELECT pgqueue.bell('full'), pgqueue.bell('idle')")
+                full, idle = row.fetchone() or (0, 0)
+            assert full != idle
+
+            async def idle_only(connection: psycopg.AsyncConnection) -> bool:
+                return await bells(connection) == {idle}
+
+            await until(dsn, idle_only)
+            gate.set()
+            await drained(dsn)
+
+    asyncio.run(work())
+
+
+def test_the_bell_is_mostly_let_go_while_short_jobs_keep_the_slots_busy(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("short")
+    async def short() -> None:
+        await asyncio.sleep(0.02)
+
+    async def work() -> list[bool]:
+        seen = []
+        async with (
+            Worker(tasks, dsn, Settings(queues={"default": 2})),
+            await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watcher,
+        ):
+            await until(dsn, held)
+            enqueue_all(dsn, [short.job() for _ in range(200)])
+            await until(dsn, silent)
+            cursor = await watcher.execute("SELECT count(*) FROM pgqueue.jobs")
+            while ((await cursor.fetchone()) or (0,))[0] > 40:
+                seen.append(await held(watcher))
+                await asyncio.sleep(0.005)
+                cursor = await watcher.execute("SELECT count(*) FROM pgqueue.jobs")
+            await drained(dsn)
+        return seen
+
+    seen = asyncio.run(work())
+    assert len(seen) > 20
+    assert sum(seen) < len(seen) / 10
+
+
+def test_a_silent_connection_for_bells_holds_up_no_outcome(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = asyncio.Event()
+    tasks, job = gated(gate)
+
+    async def work() -> None:
+        with LossyProxy(dsn) as proxy:
+            settings = Settings(queues={"default": 1}, listen_dsn=proxy.dsn)
+            async with Worker(tasks, dsn, settings) as worker:
+                await until(dsn, held)
+                opened_at = worker.parts.pump._session.opened_at
+                proxy.silence = "always"
+                enqueue_all(dsn, [job() for _ in range(3)])
+                await until(dsn, is_running)
+                async with asyncio.timeout(10):
+                    while "bell: " not in caplog.text:  # it has tried to let go of it
+                        await asyncio.sleep(0.01)
+                gate.set()
+                await drained(dsn, within=10)
+                assert worker.parts.pump._session.opened_at == opened_at
+
+    asyncio.run(work())
+
+
+async def is_running(connection: psycopg.AsyncConnection) -> bool:
+    cursor = await connection.execute("SELECT 1 FROM pgqueue.jobs WHERE state = 'running'")
+    return await cursor.fetchone() is not None
 
 
 @pytest.mark.parametrize("mode", ["before the first job", "between jobs"])

@@ -1,5 +1,6 @@
 """History is kept for as long as each job says, and forgotten by the partition."""
 
+import asyncio
 import uuid
 from datetime import timedelta
 
@@ -8,11 +9,12 @@ import pytest
 from psycopg import sql
 
 import pgqueue
-from pgqueue import Keep, NewJob
+from pgqueue import Keep, NewJob, Tasks
 from pgqueue.outcome import Failure, Outcome, Retried, Succeeded
 from pgqueue.storage import claiming, upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
+from pgqueue.worker import Settings, Worker
 from tests.rows import WORKER, claim
 
 FINISH = """
@@ -358,3 +360,68 @@ def test_dead_jobs_wait_for_ever_unless_told_otherwise(connection: psycopg.Conne
         "SELECT actor FROM pgqueue.audit WHERE job_id = %s", (briefly,)
     ).fetchall()
     assert said == [("retention",)]
+
+
+NETS = ("finished_jobs_default", "attempts_default")
+
+
+def drop_partitions(connection: psycopg.Connection) -> None:
+    """All there are, the nets included."""
+    leaves = connection.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits"
+        " WHERE inhparent IN ('pgqueue.finished_jobs'::regclass, 'pgqueue.attempts'::regclass)"
+    ).fetchall()
+    for (leaf,) in leaves:
+        connection.execute(f"DROP TABLE {leaf}")
+
+
+def test_a_net_that_somebody_dropped_is_made_anew(connection: psycopg.Connection) -> None:
+    drop_partitions(connection)
+    assert run(connection, upkeep.make_partitions()) > 0
+    for net in NETS:
+        row = connection.execute(
+            "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = %s::regclass",
+            [f"pgqueue.{net}"],
+        ).fetchone()
+        assert row == ("DEFAULT",)
+
+
+def test_a_worker_makes_the_partitions_that_its_outcomes_lack(dsn: str) -> None:
+    assert work_without_partitions(dsn) == 0
+
+
+def test_partitions_that_cannot_be_made_are_a_bug_and_no_endless_loop(dsn: str) -> None:
+    code = work_without_partitions(
+        dsn,
+        "CREATE OR REPLACE FUNCTION pgqueue.make_partitions(days_ahead integer DEFAULT 14)"
+        " RETURNS bigint LANGUAGE sql RETURN 0",
+    )
+    assert code == 70
+
+
+def work_without_partitions(dsn: str, prepare: str = "SELECT") -> int:
+    """Run a job whose worker loses every partition while it runs; return the worker's exit code."""
+    tasks = Tasks()
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @tasks.task("slow")
+    async def slow() -> None:
+        started.set()
+        await go_on.wait()
+
+    async def work(connection: psycopg.Connection) -> int:
+        worker = Worker(tasks, dsn, Settings(maintenance=False, grace=timedelta(seconds=1)))
+        running = asyncio.create_task(worker.run())
+        async with asyncio.timeout(30):
+            await started.wait()
+            connection.execute(prepare)
+            drop_partitions(connection)
+            go_on.set()
+            while not running.done() and worker.parts.holdings:
+                await asyncio.sleep(0.01)
+            worker.stop()
+            return await running
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        pgqueue.enqueue(connection, slow.job())
+        return asyncio.run(work(connection))

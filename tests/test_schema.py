@@ -275,7 +275,12 @@ def test_what_runs_with_its_owners_rights_looks_only_where_it_should(
         "SELECT proname, proconfig FROM pg_proc "
         "WHERE prosecdef AND pronamespace = 'pgqueue'::regnamespace"
     ).fetchall()
-    assert {name for name, _ in found} == {"make_partition", "make_partitions", "forget_partition"}
+    assert {name for name, _ in found} == {
+        "make_net",
+        "make_partition",
+        "make_partitions",
+        "forget_partition",
+    }
     assert all("search_path=pgqueue, pg_temp" in config for _, config in found)
 
 
@@ -497,17 +502,21 @@ def take(connection: Connection, job_id: int) -> None:
     )
 
 
+def release_strays(connection: Connection, job_id: int) -> None:
+    # Of those that somebody has cancelled none is given back.
+    connection.execute("UPDATE pgqueue.jobs SET cancel_requested_at = NULL")
+    run(connection, jobs.release_strays(worker_id=WORKER, held=[]))
+
+
 MOVES: dict[str, Move] = {
     "claim": take,
     "claim suspects": suspect,
     "stage": lambda connection, _: run(connection, jobs.stage(limit=9)),
     "expire": expire,
     "rescue": lambda connection, _: run(connection, jobs.rescue(limit=9)),
-    "release strays": lambda connection, _: run(
-        connection, jobs.release_strays(worker_id=WORKER, held=[])
-    ),
+    "release strays": release_strays,
     "renew": lambda connection, job_id: run(
-        connection, jobs.renew(worker_id=WORKER, ids=[job_id], lease=LEASE)
+        connection, jobs.renew(worker_id=WORKER, ids=[job_id], attempts=[1], lease=LEASE)
     ),
     "succeed": finishing(lambda job: Succeeded(job, 0, 0, None)),
     "retry later": finishing(lambda job: Retried(job, 0, 0, FAILURE, 60)),

@@ -361,9 +361,9 @@ def test_a_handler_longer_than_two_leases_commits_once(
 
     assert long.effects == 1
     assert (long.row.state, long.row.result, long.row.failures) == ("succeeded", long.row.id, 0)
-    assert set(long.attempts) <= {"snoozed"}, "a conflict, at worst"
+    assert long.attempts == []
     assert long.row.finished_at - long.row.started_at >= timedelta(seconds=5)
-    assert long.runs == 1 + len(long.attempts)
+    assert 1 <= long.runs <= 4, "a conflict, at worst"
 
 
 # Conflicts
@@ -410,8 +410,9 @@ def test_a_serialization_failure_is_tried_again_uncharged(
         job_id = enqueue_colliding(scene, times=3, max_attempts=1)
         await scene.work(job_id)
         row = job_row(outside, job_id)
-        assert (row.attempt, row.failures) == (4, 0)
-        assert scene.attempts(job_id) == ["snoozed"] * 3
+        assert (row.attempt, row.failures) == (1, 0)
+        assert scene.runs == [1] * 4
+        assert scene.attempts(job_id) == []
         assert scene.effects() == [job_id]
         assert outside.execute("SELECT n FROM counter").fetchone() == (103,)
 
@@ -427,7 +428,8 @@ def test_from_the_fourth_on_a_serialization_failure_is_charged(
         job_id = enqueue_colliding(scene, times=99, max_attempts=1)
         await scene.work(job_id, until="dead")
         row = job_row(outside, job_id)
-        assert scene.attempts(job_id) == ["snoozed"] * 3 + ["failed"]
+        assert scene.runs == [1] * 4
+        assert scene.attempts(job_id) == ["failed"]
         assert (row.reason, row.failures) == ("attempts_exhausted", 1)
         assert "SerializationFailure" in row.error_type or "40001" in row.error
         assert scene.effects() == []
@@ -486,16 +488,18 @@ def test_two_handlers_that_skew_each_other_both_succeed_in_some_order(
 ) -> None:
     """At SERIALIZABLE one of them is refused, as late as at its COMMIT."""
     barrier = threading.Barrier(2)
+    met: set[int] = set()
 
     async def script(scene: Scene) -> None:
         @scene.tasks.task("skew", transactional=True, max_attempts=1)
         def skew(ctx: Context) -> int:
             (total,) = ctx.connection.execute("SELECT count(*) FROM effects").fetchone()
-            if ctx.attempt == 1:
+            if ctx.id not in met:
                 barrier.wait(30)
             ctx.connection.execute(PUT.format(ctx.id))
-            if ctx.attempt == 1:
+            if ctx.id not in met:
                 barrier.wait(30)
+                met.add(ctx.id)
             return int(total)
 
         ids = [enqueue(outside, skew.job()).id for _ in range(2)]

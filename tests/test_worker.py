@@ -14,14 +14,14 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection
+from psycopg.errors import DeadlockDetected
 
 import pgqueue
 from pgqueue import Cancel, Context, Snooze, Tasks
 from pgqueue.outcome import Outcome, Released
 from pgqueue.storage import jobs
 from pgqueue.storage.drivers import run
-from pgqueue.worker import Settings, Worker
-from pgqueue.worker import heartbeat as heartbeat_module
+from pgqueue.worker import Settings, Worker, backstop
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.executor import Executor
@@ -292,6 +292,92 @@ def test_a_cancelled_job_that_fails_in_its_thread_is_not_tried_again(dsn: str) -
     assert state_of(dsn, job) == "cancelled"
 
 
+def test_the_hooks_of_failure_and_death_do_not_hear_of_a_job_that_was_cancelled(dsn: str) -> None:
+    tasks = Tasks()
+    heard: list[Any] = []
+    started = threading.Event()
+
+    @tasks.task("stubborn", max_attempts=1)
+    def stubborn(ctx: Context) -> None:
+        started.set()
+        while not ctx.cancelled:
+            time.sleep(0.01)
+        raise ValueError("its cleanup failed")
+
+    tasks.on_dead(heard.append)
+    tasks.on_attempt_failed(heard.append)
+    (job,) = enqueue(dsn, stubborn.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn):
+            await until(started.is_set)
+            rows(dsn, "SELECT pgqueue.cancel(%s)", job)
+            await until_state(dsn, job, "cancelled")
+
+    asyncio.run(work())
+    assert heard == []
+
+
+@pytest.mark.parametrize("kind", ["async", "thread"])
+def test_earlier_snoozes_and_releases_leave_a_job_its_free_conflicts(dsn: str, kind: str) -> None:
+    tasks = Tasks()
+    runs: list[int] = []
+    around: list[int] = []
+
+    def conflict(ctx: Context) -> None:
+        runs.append(ctx.attempt)
+        if ctx.attempt < 6:
+            raise Snooze(0)
+        if runs.count(ctx.attempt) <= 3:
+            raise DeadlockDetected
+
+    if kind == "thread":
+        tasks.task("conflicts", max_attempts=1)(conflict)
+    else:
+
+        @tasks.task("conflicts", max_attempts=1)
+        async def conflict_on_the_loop(ctx: Context) -> None:
+            conflict(ctx)
+
+    @tasks.middleware
+    async def count(ctx: Context, call_next: Any) -> Any:
+        around.append(ctx.attempt)
+        return await call_next()
+
+    (job,) = enqueue(dsn, pgqueue.NewJob("conflicts"))
+
+    async def work() -> None:
+        async with Worker(tasks, dsn):
+            await until_state(dsn, job, "succeeded", "dead")
+
+    asyncio.run(work())
+    assert state_of(dsn, job) == "succeeded"
+    assert runs == around == [1, 2, 3, 4, 5, 6, 6, 6, 6]
+
+
+def test_a_conflict_is_not_repeated_for_a_job_that_is_to_stop(dsn: str) -> None:
+    tasks = Tasks()
+    runs: list[int] = []
+
+    @tasks.task("conflicts", max_attempts=1)
+    def conflicts(ctx: Context) -> None:
+        runs.append(ctx.attempt)
+        while not ctx.cancelled:
+            time.sleep(0.01)
+        raise DeadlockDetected
+
+    (job,) = enqueue(dsn, conflicts.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn):
+            await until(lambda: runs)
+            rows(dsn, "SELECT pgqueue.cancel(%s)", job)
+            await until_state(dsn, job, "cancelled")
+
+    asyncio.run(work())
+    assert runs == [1]
+
+
 def test_a_hook_that_never_returns_does_not_keep_the_worker_from_stopping(dsn: str) -> None:
     tasks = Tasks()
     over = threading.Event()
@@ -366,7 +452,7 @@ def test_without_the_connection_for_bells_jobs_run_all_the_same(dsn: str) -> Non
 def test_a_stuck_handler_in_an_embedded_worker_costs_its_neighbours_nothing(
     dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(heartbeat_module, "_STUCK_AFTER", 0.2)
+    monkeypatch.setattr(backstop, "_STUCK_AFTER", 0.2)
     tasks = Tasks()
     starts: list[int] = []
     go_on = asyncio.Event()

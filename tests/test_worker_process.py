@@ -16,6 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import pgqueue
+from pgqueue import NewJob
 from pgqueue.worker.clock import boottime
 from tests.command import run_process
 from tests.postgres import Databases, Server, dsn_of, name_of
@@ -60,8 +61,7 @@ def test_four_workers_run_each_of_two_thousand_jobs_once(stage: Stage) -> None:
     assert stage.value("SELECT count(*) FROM pgqueue.attempts") == 0
 
 
-def test_a_queue_of_five_slots_never_runs_a_sixth_job(stage: Stage) -> None:
-    """Acceptance 11."""
+def test_acceptance_11_a_queue_of_five_slots_never_runs_a_sixth_job(stage: Stage) -> None:
     kinds = [work, work_in_thread]
     stage.enqueue(*[kinds[n % 2].job(seconds=0.03) for n in range(100)])
     stage.start(queues={"default": 5})
@@ -74,8 +74,7 @@ def test_a_queue_of_five_slots_never_runs_a_sixth_job(stage: Stage) -> None:
     assert max(itertools.accumulate(step for _, step in sorted(steps))) == 5
 
 
-def test_an_urgent_job_overtakes_those_that_wait(stage: Stage) -> None:
-    """Acceptance 2."""
+def test_acceptance_2_an_urgent_job_overtakes_those_that_wait(stage: Stage) -> None:
     stage.ready(stage.start(queues={"default": 1}))
     (first,) = stage.enqueue(wait.job(gate="open"))
     stage.until_started(first)
@@ -89,10 +88,9 @@ def test_an_urgent_job_overtakes_those_that_wait(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.5, 5])
-def test_a_delayed_job_starts_not_before_its_time_by_the_clock_of_the_database(
+def test_acceptance_3_a_delayed_job_starts_not_before_its_time_by_the_clock_of_the_database(
     stage: Stage, delay: float
 ) -> None:
-    """Acceptance 3."""
     stage.sql("CREATE TABLE starts (job_id bigint, at timestamptz)")
     stage.ready(stage.start())
     with psycopg.connect(stage.dsn) as connection:
@@ -107,8 +105,7 @@ def test_a_delayed_job_starts_not_before_its_time_by_the_clock_of_the_database(
     assert max(waited)[0] < delay + 3
 
 
-def test_three_attempts_with_a_backoff_of_two_and_four_seconds(stage: Stage) -> None:
-    """Acceptance 4."""
+def test_acceptance_4_three_attempts_with_a_backoff_of_two_and_four_seconds(stage: Stage) -> None:
     stage.ready(stage.start())
     (job,) = stage.enqueue(fail.job())
     scheduled = (
@@ -132,8 +129,9 @@ def test_three_attempts_with_a_backoff_of_two_and_four_seconds(stage: Stage) -> 
         assert 0 <= (next_started_at - due_at).total_seconds() < 3
 
 
-def test_a_task_that_a_worker_does_not_know_waits_for_one_that_does(stage: Stage) -> None:
-    """Acceptance 7, but for the alert."""
+def test_acceptance_7_a_task_that_a_worker_does_not_know_waits_for_one_that_does(
+    stage: Stage,
+) -> None:
     old = stage.start(tasks="tests.worker_tasks:few")
     stage.ready(old)
     unknown, known = stage.enqueue(wait.job(gate="open"), quick.job())
@@ -327,6 +325,31 @@ def test_a_worker_waits_for_a_server_that_is_not_up_yet(own_server: Server, tmp_
         assert "Traceback" not in worker.log
 
 
+def test_a_worker_whose_schema_breaks_gives_back_what_it_has_not_done_and_says_so_once(
+    stage: Stage,
+) -> None:
+    worker = stage.start(queues={"default": 2}, grace=1)
+    stage.ready(worker)
+    done, undone = stage.enqueue(wait.job(gate="open"), wait_in_thread.job(gate="never"))
+    (waiting,) = stage.enqueue(wait.job(gate="never"))
+    stage.until_started(done, undone)
+    stage.sql("ALTER TABLE pgqueue.finished_jobs RENAME TO elsewhere")
+
+    stage.journal.open_gate("open")
+    assert worker.wait(within=30) == 3
+
+    rows = stage.sql("SELECT id, state, failures, crashes FROM pgqueue.jobs ORDER BY id")
+    assert rows == [
+        (done, "running", 0, 0),
+        (undone, "available", 0, 0),
+        (waiting, "available", 0, 0),
+    ]
+    (line,) = [line for line in worker.log.splitlines() if "CRITICAL" in line]
+    assert 'relation "pgqueue.finished_jobs" does not exist' in line
+    assert "LINE" not in line
+    assert "Traceback" not in worker.log
+
+
 # Several processes under one parent
 
 
@@ -400,6 +423,93 @@ def test_processes_stop_by_themselves_when_their_parent_is_killed(stage: Stage) 
 
     assert stage.state(job) == "available"
     assert stage.attempts(job) == [(1, "released")]
+
+
+def test_a_parent_does_no_chores_on_a_copied_database(stage: Stage, server: Databases) -> None:
+    (job,) = stage.enqueue(quick.job().options(expires=0.01))
+    stage.disconnect()
+    copy = server.create(name_of(stage.dsn))
+    try:
+        answer = run_process("worker", TASKS, "--processes", "2", dsn=copy)
+        assert answer.returncode == 3
+        assert "pgqueue adopt" in answer.stderr
+        with psycopg.connect(copy) as connection:
+            row = connection.execute("SELECT state FROM pgqueue.jobs WHERE id = %s", [job])
+            assert row.fetchone() == ("available",)
+    finally:
+        server.drop(copy)
+
+
+def test_a_parent_whose_health_port_is_taken_says_so_and_ends(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        parent = stage.command("--processes", "2", "--health-port", str(port))
+        assert parent.wait(within=30) == 3
+    (line,) = [line for line in parent.log.splitlines() if "CRITICAL" in line]
+    assert f"port {port}" in line
+    assert "Traceback" not in parent.log
+
+
+def test_a_second_signal_ends_the_processes_of_a_parent_at_once(stage: Stage) -> None:
+    parent = stage.command("--processes", "2", "--grace", "60s", "-q", "default=1")
+    stage.until(lambda: len(stage.rows_of(parent)) == 2)
+    jobs = stage.enqueue(*[wait.job(gate="never") for _ in range(2)])
+    stage.until_started(*jobs)
+
+    def are_cancelled() -> bool:
+        parent.terminate()  # again: two signals that come together are one
+        return len(stage.journal.entries("cancelled")) == 2
+
+    stage.until(are_cancelled, within=20)
+    assert parent.wait(within=20) == 0
+
+    assert [stage.state(job) for job in jobs] == ["available"] * 2
+    assert [stage.attempts(job) for job in jobs] == [[(1, "released")]] * 2
+
+
+# Reloading
+
+APPLICATION = """
+import os
+from pgqueue import Tasks
+
+tasks = Tasks()
+
+
+@tasks.task("name-it")
+async def name_it() -> str:
+    return {version!r}
+"""
+
+
+def test_a_change_of_the_code_is_served_soon_even_after_one_that_was_broken(
+    stage: Stage, tmp_path: Path
+) -> None:
+    def served(version: str) -> bool:
+        (job,) = stage.enqueue(NewJob("name-it"))
+        stage.until_state(job, "succeeded", within=10)
+        return bool(stage.job(job).result == version)
+
+    home = tmp_path / "application"
+    home.mkdir()
+    source = home / "application.py"
+    source.write_text(APPLICATION.format(version="one"))
+    parent = stage.command("--reload", "--grace", "1s", tasks="application:tasks", cwd=home)
+    stage.until(lambda: served("one"))
+
+    source.write_text(APPLICATION.format(version="second"))
+    stage.until(lambda: served("second"))
+
+    source.write_text("this is (no Python\n")
+    # So often that the pause before the next start has grown.
+    stage.until(lambda: parent.log.count("SyntaxError") >= 5)
+    mended_at = time.monotonic()
+    source.write_text(APPLICATION.format(version="the third"))
+    stage.until(lambda: served("the third"))
+
+    assert time.monotonic() - mended_at < 6
+    assert "Traceback" not in parent.log
+    assert parent.exit_code is None
 
 
 # Cancelling

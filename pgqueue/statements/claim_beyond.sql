@@ -11,29 +11,33 @@
 -- Returns what claim_jobs.sql returns.
 WITH candidates AS MATERIALIZED (
     SELECT head.id
-    FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS share (queue, free)
+    FROM unnest(%(queues)s::text[], %(limits)s::bigint[], %(bytes)s::bigint[])
+        AS share (queue, free, bytes)
     CROSS JOIN LATERAL (
-        SELECT next.id
-        FROM unnest(
-            %(band_queues)s::text[], %(priorities)s::bigint[], %(belows)s::bigint[],
-            %(run_ats)s::timestamptz[], %(ids)s::bigint[]
-        ) AS band (queue, priority, below, run_at, id)
-        CROSS JOIN LATERAL (
-            SELECT id
-            FROM pgqueue.jobs
-            WHERE state = 'available' AND crashes = 0 AND queue = share.queue
-                AND (priority, run_at, id) > (band.priority, band.run_at, band.id)
-                AND priority < band.below
-                AND task = ANY(%(tasks)s::text[])
-                AND (expires_at IS NULL OR expires_at > now())
-            ORDER BY priority, run_at, id
+        SELECT id, size, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS total
+        FROM (
+            SELECT next.id, next.size
+            FROM unnest(
+                %(band_queues)s::text[], %(priorities)s::bigint[], %(belows)s::bigint[],
+                %(run_ats)s::timestamptz[], %(ids)s::bigint[]
+            ) AS band (queue, priority, below, run_at, id)
+            CROSS JOIN LATERAL (
+                SELECT id, octet_length(args::text) AS size
+                FROM pgqueue.jobs
+                WHERE state = 'available' AND crashes = 0 AND queue = share.queue
+                    AND (priority, run_at, id) > (band.priority, band.run_at, band.id)
+                    AND priority < band.below
+                    AND task = ANY(%(tasks)s::text[])
+                    AND (expires_at IS NULL OR expires_at > now())
+                ORDER BY priority, run_at, id
+                LIMIT share.free
+                FOR NO KEY UPDATE SKIP LOCKED
+            ) AS next
+            WHERE band.queue = share.queue
             LIMIT share.free
-            FOR NO KEY UPDATE SKIP LOCKED
-        ) AS next
-        WHERE band.queue = share.queue
-        LIMIT share.free
+        ) AS locked
     ) AS head
-    WHERE NOT EXISTS (
+    WHERE (head.total <= share.bytes OR head.total = head.size) AND NOT EXISTS (
         SELECT FROM pgqueue.queues WHERE name = share.queue AND paused_at IS NOT NULL
     )
     UNION ALL

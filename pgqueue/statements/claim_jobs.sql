@@ -1,4 +1,5 @@
--- Lease the next available jobs of each queue, as many as it has free.
+-- Lease the next available jobs of each queue, as many as it has free and as its bytes allow: the sum
+-- runs over rows locked already, and a size is read without reading what was stored out of line.
 --
 -- One LATERAL probe a queue, so that each takes exactly its share by walking the head of
 -- jobs_available; ANY(queues) with one ORDER BY would read and sort every row of them. The locking
@@ -10,18 +11,22 @@
 -- or unclaimable rows before it: see claim_beyond.sql.
 WITH candidates AS MATERIALIZED (
     SELECT head.id
-    FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS share (queue, free)
+    FROM unnest(%(queues)s::text[], %(limits)s::bigint[], %(bytes)s::bigint[])
+        AS share (queue, free, bytes)
     CROSS JOIN LATERAL (
-        SELECT id
-        FROM pgqueue.jobs
-        WHERE state = 'available' AND crashes = 0
-            AND queue = share.queue AND task = ANY(%(tasks)s::text[])
-            AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY priority, run_at, id
-        LIMIT share.free
-        FOR NO KEY UPDATE SKIP LOCKED
+        SELECT id, size, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS total
+        FROM (
+            SELECT id, octet_length(args::text) AS size
+            FROM pgqueue.jobs
+            WHERE state = 'available' AND crashes = 0
+                AND queue = share.queue AND task = ANY(%(tasks)s::text[])
+                AND (expires_at IS NULL OR expires_at > now())
+            ORDER BY priority, run_at, id
+            LIMIT share.free
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS locked
     ) AS head
-    WHERE NOT EXISTS (
+    WHERE (head.total <= share.bytes OR head.total = head.size) AND NOT EXISTS (
         SELECT FROM pgqueue.queues WHERE name = share.queue AND paused_at IS NOT NULL
     )
 ), search AS MATERIALIZED (

@@ -1,5 +1,6 @@
 -- Write a batch of attempts whose process child vanished: charged to that one job as a crash. Once
 -- there were max_crashes it is dead. Fenced like finish_succeeded.sql, and by primary key like it.
+-- A job that somebody has cancelled is left to finish_cancelled.sql, which follows.
 -- Returns the ids that were accepted, and whether the job is dead; the rest were lost.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -19,6 +20,7 @@ WITH outcome AS MATERIALIZED (
     FROM outcome
     WHERE job.id = outcome.id AND job.attempt = outcome.attempt
         AND job.worker_id = %(worker_id)s::uuid AND job.state = 'running'
+        AND job.cancel_requested_at IS NULL
     RETURNING job.id, job.queue, job.task, job.state, outcome.attempt,
         outcome.error AS why, outcome.started_us, outcome.ended_us
 ), recorded AS (

@@ -1,6 +1,7 @@
 -- Write a batch of attempts that were the last: the job moves to the dead letter, with its reason
 -- and up to ten attempts on its own row, because the dead letter outlives the attempts' retention.
 -- Fenced like finish_succeeded.sql, and by primary key like it.
+-- A job that somebody has cancelled is left to finish_cancelled.sql, which follows.
 -- Returns the ids that were accepted; the rest were lost.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -23,6 +24,7 @@ WITH outcome AS MATERIALIZED (
     FROM outcome
     WHERE job.id = outcome.id AND job.attempt = outcome.attempt
         AND job.worker_id = %(worker_id)s::uuid AND job.state = 'running'
+        AND job.cancel_requested_at IS NULL
     RETURNING job.id, job.queue, job.task, outcome.attempt, outcome.kind, outcome.error_type,
         outcome.error, outcome.traceback, outcome.fingerprint,
         outcome.started_us, outcome.ended_us

@@ -1,6 +1,7 @@
 -- Put jobs back uncharged: snoozed by their handler for a while, or released by a worker that stops
 -- before it ran them. A release leaves the count of crashes as it is, because the job proved nothing.
 -- Fenced like finish_succeeded.sql, and by primary key like it.
+-- A job that somebody has cancelled is left to finish_cancelled.sql, which follows.
 -- Returns the ids that were accepted; the rest were lost.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -17,6 +18,7 @@ WITH outcome AS MATERIALIZED (
     FROM outcome
     WHERE job.id = outcome.id AND job.attempt = outcome.attempt
         AND job.worker_id = %(worker_id)s::uuid AND job.state = 'running'
+        AND job.cancel_requested_at IS NULL
     RETURNING job.id, job.queue, job.task, job.state, outcome.attempt, outcome.kind,
         outcome.error, outcome.started_us, outcome.ended_us
 ), recorded AS (

@@ -1,5 +1,6 @@
 -- Write a batch of failed attempts that are to be tried again: charge them, record the error, put
 -- the job back after its backoff. Fenced like finish_succeeded.sql, and by primary key like it.
+-- A job that somebody has cancelled is left to finish_cancelled.sql, which follows.
 -- Returns the ids that were accepted; the rest were lost.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -18,6 +19,7 @@ WITH outcome AS MATERIALIZED (
     FROM outcome
     WHERE job.id = outcome.id AND job.attempt = outcome.attempt
         AND job.worker_id = %(worker_id)s::uuid AND job.state = 'running'
+        AND job.cancel_requested_at IS NULL
     RETURNING job.id, job.queue, job.task, job.state, outcome.attempt, outcome.kind,
         outcome.error_type, outcome.error, outcome.traceback, outcome.fingerprint,
         outcome.started_us, outcome.ended_us

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pgqueue.job import Job
 from pgqueue.storage.operation import Operation, Row, query
 
 _WIDTH = len(Job._fields)
+_UNBOUNDED = 2**62
 
 
 class Claimed(NamedTuple):
@@ -31,14 +33,21 @@ class Band(NamedTuple):
 
 
 def claim(
-    *, worker_id: str, limits: Mapping[str, int], tasks: Sequence[str], lease: timedelta
+    *,
+    worker_id: str,
+    limits: Mapping[str, int],
+    tasks: Sequence[str],
+    lease: timedelta,
+    bytes_left: Mapping[str, int] = MappingProxyType({}),
 ) -> Operation[Claimed]:
-    """Lease up to ``limits[queue]`` available jobs of each queue, most urgent first."""
+    """Lease up to ``limits[queue]`` available jobs of each queue, most urgent first, with arguments
+    of up to ``bytes_left[queue]`` in all; one job is leased however large it is."""
     rows = yield from query(
         "claim_jobs",
         worker_id=worker_id,
         queues=list(limits),
         limits=list(limits.values()),
+        bytes=[bytes_left.get(queue, _UNBOUNDED) for queue in limits],
         tasks=list(tasks),
         lease_ms=_ms(lease),
     )
@@ -53,6 +62,7 @@ def claim_beyond(
     lease: timedelta,
     bands: Sequence[tuple[Band, int]],
     found: Sequence[int],
+    bytes_left: Mapping[str, int] = MappingProxyType({}),
 ) -> Operation[Claimed]:
     """Lease like :func:`claim`, but behind the *bands*' places, and of the jobs *found* there.
 
@@ -62,6 +72,7 @@ def claim_beyond(
         worker_id=worker_id,
         queues=list(limits),
         limits=list(limits.values()),
+        bytes=[bytes_left.get(queue, _UNBOUNDED) for queue in limits],
         tasks=list(tasks),
         lease_ms=_ms(lease),
         band_queues=[band.queue for band, _ in bands],

@@ -77,12 +77,35 @@ def connect(dsn: str, role: str) -> Connection[TupleRow]:
     """Open a connection of the worker's own, like :func:`connect_async`."""
     connection = Connection.connect(prepare_conninfo(dsn, role), autocommit=True)
     try:
-        if not _note_pooler(connection, connection.execute(_BACKEND).fetchone()):
-            connection.execute(SESSION, {"local": False})
+        with deadline(connection, CONNECT_TIMEOUT):
+            if not _note_pooler(connection, connection.execute(_BACKEND).fetchone()):
+                connection.execute(SESSION, {"local": False})
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def deadline(connection: Connection[Any], seconds: float) -> Iterator[None]:
+    """Cut a connection that does not answer in time: a peer that acknowledges every packet and says
+    nothing would be waited for without end. What runs then raises
+    :class:`psycopg.OperationalError`."""
+    timer = threading.Timer(seconds, _cut, (connection,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: Connection[Any]) -> None:
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _note_pooler(connection: "AsyncConnection[Any] | Connection[Any]", answer: Any) -> bool:
@@ -106,24 +129,3 @@ def masked(dsn: str) -> str:
         return "(a DSN that cannot be read)"
     shown = {k: v for k, v in given.items() if k in ("host", "port", "dbname", "user") and v}
     return " ".join(f"{key}={value}" for key, value in shown.items()) or "(libpq's defaults)"
-
-
-@contextmanager
-def deadline(connection: Connection[Any], seconds: float) -> Iterator[None]:
-    """Cut a connection that does not answer in time: a peer that acknowledges every packet and says
-    nothing would be waited for without end."""
-    timer = threading.Timer(seconds, _cut, (connection,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut(connection: Connection[Any]) -> None:
-    with (
-        suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as line,
-    ):
-        line.shutdown(socket.SHUT_RDWR)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pgqueue import statements
+from pgqueue.context import Why
 from pgqueue.options import LONGEST
 from pgqueue.outcome import Cancelled, Crashed, Died, Outcome, Released, Retried, Snoozed, Succeeded
 from pgqueue.storage.arrays import numbers, texts
-from pgqueue.storage.operation import Operation, Statement
+from pgqueue.storage.operation import Operation, Row, Statement
 
 Columns = dict[str, Any]
 
@@ -17,7 +18,8 @@ class Finish(NamedTuple):
     """One statement that writes outcomes of one kind. Its rows begin with the ids it accepted."""
 
     statement: Statement
-    outcomes: list[Outcome]
+    outcomes: Sequence[Outcome]
+    """What the database has once it has accepted them."""
 
 
 def is_finish(outcome: Outcome) -> bool:
@@ -28,11 +30,23 @@ def is_finish(outcome: Outcome) -> bool:
 def finishes(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> list[Finish]:
     """Group *outcomes* into as few statements as there are kinds.
 
-    *moment* is the present on the clock that the outcomes' ``started`` and ``ended`` were read
-    from."""
+    A job that somebody has cancelled is not tried again, and not buried either: what did not
+    succeed is left alone by the statement of its kind, and ended by the last. *moment* is the
+    present on the clock that the outcomes' ``started`` and ``ended`` were read from."""
     groups: dict[str, list[Any]] = {}
+    unsuccessful: list[Any] = []
     for outcome in sorted(outcomes, key=lambda outcome: outcome.job.id):
-        groups.setdefault(_STATEMENT_OF[type(outcome)], []).append(outcome)
+        if not isinstance(outcome, Cancelled):
+            groups.setdefault(_STATEMENT_OF[type(outcome)], []).append(outcome)
+        if not isinstance(outcome, Succeeded):
+            unsuccessful.append(outcome)
+    columns = {name: _COLUMNS_OF[name](group) for name, group in groups.items()}
+    if unsuccessful:
+        groups["finish_cancelled"] = [_as_cancelled(outcome) for outcome in unsuccessful]
+        columns["finish_cancelled"] = {
+            "decided": [isinstance(outcome, Cancelled) for outcome in unsuccessful],
+            **_why(groups["finish_cancelled"]),
+        }
     return [
         Finish(
             Statement(
@@ -43,7 +57,7 @@ def finishes(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> l
                     "attempts": numbers(o.job.attempt for o in group),
                     "started_us": numbers(_us(moment - o.started) for o in group),
                     "ended_us": numbers(_us(moment - o.ended) for o in group),
-                    **_COLUMNS_OF[name](group),
+                    **columns[name],
                 },
             ),
             group,
@@ -52,13 +66,34 @@ def finishes(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> l
     ]
 
 
+def accepted(writes: Sequence[Finish], answers: Sequence[list[Row]]) -> dict[int, Outcome]:
+    """Return what the database has taken, by id. What is missing was lost to a rescue."""
+    taken: dict[int, Outcome] = {}
+    for write, rows in zip(writes, answers, strict=True):
+        by_id = {outcome.job.id: outcome for outcome in write.outcomes}
+        taken.update((row[0], by_id[row[0]]) for row in rows)
+    return taken
+
+
 def finish(outcomes: Sequence[Outcome], *, worker_id: str, moment: float) -> Operation[set[int]]:
     """Write *outcomes*; return the ids that were accepted. The others were lost to a rescue."""
-    accepted: set[int] = set()
+    taken: set[int] = set()
     for each in finishes(outcomes, worker_id=worker_id, moment=moment):
         rows = yield each.statement
-        accepted.update(row[0] for row in rows)
-    return accepted
+        taken.update(row[0] for row in rows)
+    return taken
+
+
+def _as_cancelled(outcome: Any) -> Cancelled:
+    """What *outcome* comes to if the job was cancelled meanwhile: its error stays legible."""
+    if isinstance(outcome, Cancelled):
+        return outcome
+    why = Why.CANCELLED.value
+    if isinstance(outcome, (Retried, Died)):
+        why += f"; then {outcome.failure.type}: {outcome.failure.message}"
+    elif isinstance(outcome, Crashed):
+        why += f"; then {outcome.why}"
+    return Cancelled(outcome.job, outcome.started, outcome.ended, why)
 
 
 def _succeeded(group: Sequence[Succeeded]) -> Columns:
@@ -109,7 +144,6 @@ _COLUMNS_OF: dict[str, Callable[[Any], Columns]] = {
     "finish_succeeded": _succeeded,
     "finish_retried": _retried,
     "finish_dead": _dead,
-    "finish_cancelled": _why,
     "finish_postponed": _postponed,
     "finish_crashed": _why,
 }

@@ -24,15 +24,17 @@ def renew(
     *,
     worker_id: str,
     ids: Sequence[int],
+    attempts: Sequence[int],
     lease: timedelta,
     own: Mapping[int, timedelta] = MappingProxyType({}),
 ) -> Operation[list[Held]]:
-    """Renew the leases of *ids* that are not locked, for *lease* or a length of their *own*; return
-    those that were renewed."""
+    """Renew the leases of *ids*, each for its attempt, that are not locked, for *lease* or a length
+    of their *own*; return those that were renewed."""
     rows = yield from query(
         "renew_leases",
         worker_id=worker_id,
         ids=list(ids),
+        attempts=list(attempts),
         leases_ms=[_ms(own.get(job_id, lease)) for job_id in ids],
     )
     return [Held._make(row) for row in rows]
@@ -117,9 +119,14 @@ def find_written(*, worker_id: str, held: Sequence[Job]) -> Operation[dict[int, 
     return {row[0]: str(row[1]) for row in rows}
 
 
-def release_strays(*, worker_id: str, held: Sequence[int]) -> Operation[int]:
+def release_strays(*, worker_id: str, held: Sequence[Job]) -> Operation[int]:
     """Give back jobs leased to this worker that are not among *held*; return how many."""
-    rows = yield from query("release_strays", worker_id=worker_id, ids=list(held))
+    rows = yield from query(
+        "release_strays",
+        worker_id=worker_id,
+        ids=[job.id for job in held],
+        attempts=[job.attempt for job in held],
+    )
     return int(rows[0][0])
 
 

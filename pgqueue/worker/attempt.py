@@ -1,6 +1,8 @@
 """One attempt: call the handler, and make an outcome of whatever happens. Knows no database."""
 
 import random
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from pgqueue import failure
@@ -24,10 +26,9 @@ from pgqueue.worker.clock import boottime
 
 AnyTask = Task[Any, Any]
 
-FREE_CONFLICTS = 3
-CONFLICT_SECONDS = 0.5
-"""A serialization failure or a deadlock says nothing against the job: it is tried again soon, and
-the first times are not charged. Counted by claims that were not charged, so that it has an end."""
+CONFLICT_PAUSES = (0.1, 0.3, 0.6)
+"""A serialization failure or a deadlock says nothing against the job: its handler is called again
+within the attempt, so many times, up to so many seconds after each."""
 
 
 class AttemptTimeout(Exception):
@@ -41,14 +42,29 @@ def run(task: AnyTask, context: Context) -> Outcome:
     arguments = decode(task, context.job, started)
     if not isinstance(arguments, dict):
         return arguments
-    try:
-        if task.signature.takes_context:
-            value = task.function(context, **arguments)
+    positional = (context,) if task.signature.takes_context else ()
+    pauses = iter(CONFLICT_PAUSES)
+    while True:
+        try:
+            value = task.function(*positional, **arguments)
+        except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
+            pause = pause_before_repeat(error, context, pauses)
+            if pause is None:
+                return conclude(task, context.job, error, started, context.stop.why)
+            time.sleep(pause)
         else:
-            value = task.function(**arguments)
-    except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-        return conclude(task, context.job, error, started, context.stop.why)
-    return succeed(task, context.job, value, started)
+            return succeed(task, context.job, value, started)
+
+
+def pause_before_repeat(
+    error: BaseException, context: Context, pauses: Iterator[float]
+) -> float | None:
+    """Return after how many seconds the handler that raised *error* is to be called again within
+    its attempt; ``None``: it is not. *pauses*: what is left of them."""
+    if context.cancelled or context.outcome is not None or not failure.is_conflict(error):
+        return None
+    longest = next(pauses, None)
+    return None if longest is None else random.uniform(0, longest)
 
 
 def decode(task: AnyTask, job: Job, started: float) -> dict[str, Any] | Died:
@@ -97,8 +113,6 @@ def _judge(
         return Cancelled(job, started, ended, failure.text_of(error) or None)
     if isinstance(error, LeaseLost):
         return Lost(job, started, ended)
-    if failure.is_conflict(error) and job.attempt - 1 - job.failures < FREE_CONFLICTS:
-        return Snoozed(job, started, ended, random.uniform(0, CONFLICT_SECONDS))
     return fail(task, job, error, started)
 
 

@@ -3,7 +3,7 @@ turn."""
 
 import json
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
@@ -82,7 +82,11 @@ class Claimer:
         self._from_head = self.cursors.from_head(now)
         if self._from_head:
             claim = claiming.claim(
-                worker_id=self._worker_id, limits=limits, tasks=self._tasks, lease=self._lease
+                worker_id=self._worker_id,
+                limits=limits,
+                tasks=self._tasks,
+                lease=self._lease,
+                bytes_left=self._bytes_left(),
             )
         else:
             claim = claiming.claim_beyond(
@@ -92,6 +96,7 @@ class Claimer:
                 lease=self._lease,
                 bands=self.cursors.bands(list(limits)),
                 found=self.cursors.found,
+                bytes_left=self._bytes_left(),
             )
         self._sweeps = self.cursors.due_in(now) == 0
         if not self._sweeps:
@@ -138,6 +143,20 @@ class Claimer:
     def find_suspects(self) -> Statement:
         """Return the statement that asks whether suspects wait."""
         return next(claiming.find_suspects(queues=self.queues, tasks=self._tasks))
+
+    def _bytes_left(self) -> dict[str, int]:
+        """Return how many bytes of arguments there is room for, by queue."""
+        return {queue: lane.bytes_left for queue, lane in self._crew.lanes.items()}
+
+    def short_of(self, limits: Mapping[str, int], claimed: Sequence[Job]) -> set[str]:
+        """Return the queues that had fewer jobs than are wanted still, now that *claimed* are
+        here."""
+        counts = Counter(job.queue for job in claimed)
+        return {
+            queue
+            for queue, limit in limits.items()
+            if counts[queue] < limit and self._crew.lanes[queue].wants()
+        }
 
     def wants_look(self) -> bool:
         """Whether it is time to ask if suspects wait."""

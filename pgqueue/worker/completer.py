@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 from pgqueue.job import State
-from pgqueue.outcome import Committed, Lost, Outcome, Succeeded, Undecided
+from pgqueue.outcome import Cancelled, Committed, Lost, Outcome, Succeeded, Undecided
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.holdings import Holdings
 
@@ -74,12 +74,13 @@ class Completer:
             batch.append(outcome)
         return batch
 
-    def written(self, batch: Iterable[Outcome], accepted: set[int]) -> None:
-        """The statements for *batch* have committed and took *accepted*."""
+    def written(self, batch: Iterable[Outcome], accepted: Mapping[int, Outcome]) -> None:
+        """The statements for *batch* have committed; *accepted* is what the database has now."""
         for outcome in batch:
             del self._pending[_key(outcome)]
-            if outcome.job.id in accepted:
-                self.done(outcome)
+            taken = accepted.get(outcome.job.id)
+            if taken is not None:
+                self.done(taken)
             else:
                 self.refused.append(outcome)
 
@@ -95,6 +96,8 @@ class Completer:
                 self.void(outcome)
             elif found == State.SUCCEEDED:
                 self.done(Committed(outcome.job, outcome.started, outcome.ended))
+            elif found == State.CANCELLED:
+                self.done(Cancelled(outcome.job, outcome.started, outcome.ended, None))
             else:
                 self.done(outcome)
 

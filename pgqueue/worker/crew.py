@@ -49,6 +49,8 @@ class Crew:
         self._filling = False
         self._closed_for: str | None = None
         self._base = contextvars.copy_context()
+        self.ticked_at = boottime()
+        """When the event loop last went round, as far as the watch knows; read by any thread."""
 
     @property
     def is_idle(self) -> bool:
@@ -63,7 +65,7 @@ class Crew:
     def offer(self, holds: Iterable[Hold]) -> None:
         """Run these as soon as there are slots."""
         for hold in holds:
-            self.lanes[hold.job.queue].waiting.append(hold)
+            self.lanes[hold.job.queue].put(hold)
         if self._closed_for is None:
             self.fill()
         else:
@@ -92,7 +94,7 @@ class Crew:
         now = boottime()
         for lane in self.lanes.values():
             while lane.waiting:
-                self._end(lane.waiting.popleft(), lambda hold: Released(hold.job, now, now, why))
+                self._end(lane.take(), lambda hold: Released(hold.job, now, now, why))
 
     def request_stop(self, why: Why) -> None:
         """Ask everything that runs to end."""
@@ -109,7 +111,7 @@ class Crew:
         """Forever: end attempts that exceed their timeout."""
         while True:
             await asyncio.sleep(_WATCH_EVERY)
-            now = boottime()
+            now = self.ticked_at = boottime()
             for hold in list(self._running):
                 timeout = hold.job.timeout
                 if timeout is None or hold.timed_out or hold.started is None:
@@ -122,7 +124,7 @@ class Crew:
         if hold.stop.why is None and not self._is_fresh(hold):
             self._on_stale()
             return False
-        lane.waiting.popleft()
+        lane.take()
         if hold.stop.why is not None:
             self._end(hold, self._executor.never_started)
             return True
@@ -142,7 +144,7 @@ class Crew:
         hold.task = asyncio.current_task()
         outcome = await self._executor.execute(hold)
         self._running.discard(hold)
-        lane.learn(outcome.ended - outcome.started, len(hold.job.args))
+        lane.learn(outcome.ended - outcome.started)
         if hold.thread is not None and not hold.thread.done():
             lane.stuck += 1
             loop = asyncio.get_running_loop()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pgqueue import failure
 from pgqueue.context import Context, Scribe, Stop, Why, enter
 from pgqueue.job import Job, Reason
-from pgqueue.outcome import Died, Outcome, Released, Retried, Snoozed, Succeeded
+from pgqueue.outcome import Died, Outcome, Succeeded
 from pgqueue.tasks import Task, Tasks
 from pgqueue.worker import attempt
 from pgqueue.worker.clock import boottime
@@ -74,23 +74,32 @@ class Executor:
             scribe=self._scribe,
         )
         enter(context)
-        try:
-            task = self._tasks[job.task]
-            context.codec = task.codec
-            if task.has_terms:
-                hold.terms = Terms(
-                    task.lease,
-                    manual=task.heartbeat == "manual",
-                    begun=task.executor != "process",
-                )
-            call = self._call(task, hold, context)
-            for middleware in reversed(self._tasks.middlewares):
-                call = partial(middleware, context, call)
-            value = await call()
-        except BaseException as error:  # noqa: BLE001  SystemExit and cancellation included
-            return _unless_cancelled(hold, self._ended(hold, context, error, started))
-        outcome: Outcome = context.outcome or attempt.succeed(task, job, value, started)
-        return outcome
+        pause: float | None = 0.0
+        pauses = iter(attempt.CONFLICT_PAUSES)
+        while True:
+            try:
+                if pause:
+                    await asyncio.sleep(pause)
+                task = self._tasks[job.task]
+                context.codec = task.codec
+                if task.has_terms and hold.terms is None:
+                    hold.terms = Terms(
+                        task.lease,
+                        manual=task.heartbeat == "manual",
+                        begun=task.executor != "process",
+                    )
+                call = self._call(task, hold, context)
+                for middleware in reversed(self._tasks.middlewares):
+                    call = partial(middleware, context, call)
+                value = await call()
+            except BaseException as error:  # noqa: BLE001  SystemExit and cancellation included
+                pause = attempt.pause_before_repeat(error, context, pauses)
+                if pause is None:
+                    return self._ended(hold, context, error, started)
+                context.result = None
+            else:
+                outcome: Outcome = context.outcome or attempt.succeed(task, job, value, started)
+                return outcome
 
     def time_out(self, hold: Hold) -> None:
         """End an attempt that has had its time. A process child's time is its keeper's affair."""
@@ -182,13 +191,6 @@ class Executor:
         ):
             return attempt.stopped(job, hold.stop.why, started)
         return attempt.conclude(task, job, error, started, hold.stop.why)
-
-
-def _unless_cancelled(hold: Hold, outcome: Outcome) -> Outcome:
-    """A job that a person has cancelled is not tried again, however its attempt went."""
-    if hold.stop.why is Why.CANCELLED and isinstance(outcome, (Retried, Snoozed, Released)):
-        return attempt.stopped(hold.job, Why.CANCELLED, outcome.started)
-    return outcome
 
 
 async def _end(outcome: Outcome) -> Any:

@@ -13,36 +13,32 @@ from typing import Any
 from psycopg import Connection
 
 from pgqueue.context import Why
-from pgqueue.outcome import Outcome, Released
-from pgqueue.storage import finishing, jobs, noting, upkeep
+from pgqueue.storage import jobs, upkeep
 from pgqueue.storage.connect import connect, deadline
 from pgqueue.storage.drivers import run
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
-from pgqueue.worker import attempt
+from pgqueue.worker.backstop import Backstop
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.holdings import Hold, Holdings
 from pgqueue.worker.leases import Leases
-from pgqueue.worker.notes import Notes
 from pgqueue.worker.outage import Outage
 from pgqueue.worker.settings import Settings
 from pgqueue.worker.version import VERSION
 
 log = logging.getLogger("pgqueue.worker")
 
-_STUCK_AFTER = 10.0
 _RETRY = 1.0
 _CLOSEST = 0.25
 """Seconds between two renewals, however often one is asked for."""
+_GOODBYE_WITHIN = 2.0
 
 
 class Heartbeat:
     """Renews every lease this worker holds, each third of a lease.
 
     *on_news* is called (in this thread) after each renewal: a lost job was asked to stop, a stale
-    one may be started. *on_stuck* is called when an attempt went far past its timeout and cannot be
-    ended: everything else has been given back by then. ``None``: the process must go on, and what
-    else runs in it, so that is only logged.
+    one may be started. Whatever becomes of it, the *backstop* is asked each time.
     """
 
     def __init__(
@@ -54,10 +50,9 @@ class Heartbeat:
         settings: Settings,
         holdings: Holdings,
         leases: Leases,
-        notes: Notes,
         is_listening: Callable[[], bool],
         on_news: Callable[[], None],
-        on_stuck: Callable[[], None] | None,
+        backstop: Backstop,
     ) -> None:
         self._dsn = dsn
         self._worker_id = worker_id
@@ -65,10 +60,9 @@ class Heartbeat:
         self._settings = settings
         self._holdings = holdings
         self._leases = leases
-        self._notes = notes
         self._is_listening = is_listening
         self._on_news = on_news
-        self._on_stuck = on_stuck
+        self._backstop = backstop
         self._lease = settings.lease.total_seconds()
         self._margin = min(5.0, self._lease / 6)
         self._connection: Connection[Any] | None = None
@@ -111,7 +105,7 @@ class Heartbeat:
                 self._outage.suffer(error)
                 self._disconnect()
                 closest = pause = min(_RETRY, pause) * random.uniform(0.5, 1)
-            self._watch_for_stuck()
+            self._backstop.watch()
             self._stopped.wait(closest)
             nudged = self._due.wait(pause - closest)
             self._due.clear()
@@ -139,12 +133,14 @@ class Heartbeat:
         assert self._connection is not None
         sent = boottime()  # first: what is asked for from here on is for the next renewal
         wanted = {key: self._leases.wanted(hold) for key, hold in holds.items()}
+        renewing = [key for key, length in wanted.items() if length is not None]
         lengths = {job_id: length for (job_id, _), length in wanted.items() if length is not None}
         renewed = run(
             self._connection,
             jobs.renew(
                 worker_id=self._worker_id,
-                ids=list(lengths),
+                ids=[job_id for job_id, _ in renewing],
+                attempts=[attempt for _, attempt in renewing],
                 lease=self._settings.lease,
                 own={
                     job_id: timedelta(seconds=length)
@@ -191,67 +187,11 @@ class Heartbeat:
             listening=self._is_listening(),
         )
 
-    def _watch_for_stuck(self) -> None:
-        """The backstop for a dead event loop: nothing else would notice that time has run out."""
-        now = boottime()
-        stuck = [hold for hold in self._holdings.all() if _is_stuck(hold, now)]
-        if not stuck:
-            return
-        names = ", ".join(str(hold.job) for hold in stuck)
-        if self._on_stuck is None:
-            log.critical(
-                "%s: far past the timeout and cannot be ended; restart this process", names
-            )
-            return
-        log.critical("%s: far past the timeout and cannot be ended; this process gives up", names)
-        self._holdings.giving_up = True
-        holds = self._holdings.all()
-        ended = [hold.outcome for hold in holds if hold.outcome is not None]
-        try:
-            self._write(self._returns(holds, stuck))
-            # Apart, for one of them may be what the database cannot store.
-            self._write([outcome for outcome in ended if finishing.is_finish(outcome)])
-            self._release_claimed()
-        except Exception as error:  # noqa: BLE001  their leases will run out
-            log.error("could not give jobs back: %s", error)
-        self._on_stuck()
-
-    def _returns(self, holds: list[Hold], stuck: list[Hold]) -> list[Outcome]:
-        """The outcomes of what has none yet: those that are stuck had their time, the others are
-        given back."""
-        now = boottime()
-        outcomes: list[Outcome] = []
-        for hold in holds:
-            if hold in stuck:
-                task = self._tasks[hold.job.task]
-                outcomes.append(attempt.time_out(task, hold.job, hold.started or now))
-            elif not hold.stop.closed:
-                outcomes.append(Released(hold.job, now, now, "its worker was stuck"))
-        return outcomes
-
-    def _write(self, outcomes: list[Outcome]) -> None:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, "heartbeat")
-        said = self._notes.take(outcomes)
-        with self._connection.transaction():
-            run(
-                self._connection,
-                noting.write(said, worker_id=self._worker_id, moment=boottime()),
-            )
-            run(
-                self._connection,
-                finishing.finish(outcomes, worker_id=self._worker_id, moment=boottime()),
-            )
-
-    def _release_claimed(self) -> None:
-        """Give back what a claim that was on its way brought meanwhile."""
-        assert self._connection is not None
-        run(self._connection, jobs.release_strays(worker_id=self._worker_id, held=[]))
-
     def _say_goodbye(self) -> None:
         try:
             if self._connection is not None and not self._connection.closed:
-                run(self._connection, upkeep.remove_worker(worker_id=self._worker_id))
+                with deadline(self._connection, _GOODBYE_WITHIN):
+                    run(self._connection, upkeep.remove_worker(worker_id=self._worker_id))
         except Exception as error:  # noqa: BLE001  the row will be pruned
             log.debug("heartbeat: %s", error)
         self._disconnect()
@@ -260,10 +200,3 @@ class Heartbeat:
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None
-
-
-def _is_stuck(hold: Hold, now: float) -> bool:
-    if hold.started is None or not hold.watched or hold.stop.closed:
-        return False
-    timeout = hold.job.timeout
-    return timeout is not None and now - hold.started > timeout + _STUCK_AFTER

@@ -23,11 +23,28 @@ class Lane:
     """Slots taken by threads that outlived their timeout."""
     waiting: deque[Hold] = field(default_factory=deque)
     _seconds: float | None = None
-    _bytes: float = 0.0
+    _bytes: int = 0
+    """Of the arguments that wait."""
 
     @property
     def has_room(self) -> bool:
         return self.running < self.slots
+
+    @property
+    def bytes_left(self) -> int:
+        """How many bytes of arguments may be claimed; whatever it is, one job may be."""
+        return max(AHEAD_BYTES - self._bytes, 0)
+
+    def put(self, hold: Hold) -> None:
+        """Have *hold* wait for a slot."""
+        self.waiting.append(hold)
+        self._bytes += len(hold.job.args)
+
+    def take(self) -> Hold:
+        """Return the one that has waited longest."""
+        hold = self.waiting.popleft()
+        self._bytes -= len(hold.job.args)
+        return hold
 
     def wants(self) -> int:
         """Return how many more jobs to claim: the free slots, and short jobs ahead of them.
@@ -35,22 +52,18 @@ class Lane:
         Nothing while more than half of what is wanted is still here: few large claims.
         """
         ahead = self._ahead()
-        missing = self.slots + ahead - self.running - len(self.waiting)
-        if ahead and len(self.waiting) > ahead // 2:
+        if ahead and (len(self.waiting) > ahead // 2 or self._bytes > AHEAD_BYTES // 2):
             return 0
-        return max(missing, 0)
+        return max(self.slots + ahead - self.running - len(self.waiting), 0)
 
-    def learn(self, seconds: float, size: int) -> None:
-        """Take note of how long a job ran and how large its arguments were."""
+    def learn(self, seconds: float) -> None:
+        """Take note of how long a job ran."""
         if self._seconds is None:
-            self._seconds, self._bytes = seconds, float(size)
+            self._seconds = seconds
         else:
             self._seconds += _WEIGHT * (seconds - self._seconds)
-            self._bytes += _WEIGHT * (size - self._bytes)
 
     def _ahead(self) -> int:
         if self._seconds is None or self._seconds > AHEAD_SECONDS:
             return 0
-        by_time = self.slots * AHEAD_SECONDS / max(self._seconds, 1e-6)
-        by_size = AHEAD_BYTES / max(self._bytes, 1.0)
-        return int(min(self.prefetch, by_time, by_size))
+        return int(min(self.prefetch, self.slots * AHEAD_SECONDS / max(self._seconds, 1e-6)))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pgqueue.storage import batches, jobs, noting, rollups, upkeep
+from pgqueue.errors import PgqueueError
+from pgqueue.storage import batches, jobs, noting, rollups, schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.session import Session
@@ -78,15 +79,19 @@ class Maintenance:
             self._wake.set()
 
     async def run(self) -> None:
-        """Forever: whatever is due."""
+        """Forever: whatever is due. Raises :class:`SchemaMismatch` and :class:`ForeignDatabase`."""
         while True:
             try:
-                await self.session.open()
+                if await self.session.open():
+                    await self.session.run(schema.require_schema())
+                    await self.session.run(schema.require_home())
                 for chore in self._chores:
                     if boottime() >= chore.due_at:
                         await self._attempt(chore)
                 self.last_success = boottime()
                 await self._sleep()
+            except PgqueueError:
+                raise
             except Exception as error:
                 if remedy(error) is Remedy.BUG:
                     log.exception("maintenance")

@@ -13,6 +13,8 @@ import socket
 import sys
 from typing import Any, NamedTuple
 
+from pgqueue.errors import PgqueueError
+from pgqueue.worker.exits import condemn
 from pgqueue.worker.listener import Ears
 from pgqueue.worker.logs import configure
 from pgqueue.worker.running import run_one
@@ -82,4 +84,7 @@ def main() -> int:
     order = receive_order(connection)
     sys.path[:] = order.sys_path
     configure(order.log_format, order.log_level)
-    return run_one(order.tasks_path, order.dsn, order.settings, ears=ParentsEars(connection))
+    try:
+        return run_one(order.tasks_path, order.dsn, order.settings, ears=ParentsEars(connection))
+    except PgqueueError as error:  # code that was changed meanwhile cannot be loaded any more
+        return condemn(error, "start", order.dsn)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pgqueue.storage.schema import Identity
 from pgqueue.tasks import Tasks
+from pgqueue.worker.backstop import Backstop
 from pgqueue.worker.bell import Bell
 from pgqueue.worker.children import Children
 from pgqueue.worker.completer import Completer
@@ -113,10 +114,17 @@ def assemble(
         settings=settings,
         holdings=holdings,
         leases=leases,
-        notes=notes,
         is_listening=lambda: ears.is_up,
         on_news=lambda: call_from_thread(loop, on_news),
-        on_stuck=on_stuck,
+        backstop=Backstop(
+            frame.dsn,
+            worker_id=frame.worker_id,
+            tasks=tasks,
+            holdings=holdings,
+            notes=notes,
+            pulse=lambda: crew.ticked_at,
+            on_stuck=on_stuck,
+        ),
     )
     crew = Crew(
         queues=settings.queues,
@@ -129,7 +137,7 @@ def assemble(
     )
     pump = Pump(
         session,
-        Bell(bell_session, list(settings.queues)),
+        Bell(bell_session, own=bell_session is not session),
         worker_id=frame.worker_id,
         tasks=tasks,
         settings=settings,

@@ -31,7 +31,6 @@ log = logging.getLogger("pgqueue.worker")
 BATCH = 1000
 _FIRST_WAIT = 0.002
 _DEAF_POLL = 0.25
-_BELL_PATIENCE = 2.0
 
 
 class Pump:
@@ -68,6 +67,8 @@ class Pump:
         self._wake = asyncio.Event()
         self._claiming = True
         self._needs_partitions = False
+        self._made_partitions = False
+        """Since a batch was last written."""
         self._wait = _FIRST_WAIT
         self.is_deaf: Callable[[], bool] = lambda: False
         """Whether no ring can be heard at present: then the polls are closer."""
@@ -115,9 +116,11 @@ class Pump:
         self._claimer.lose_patience()
         said = await self._noter.take(batch)
         if not batch and not limits and not said:
+            await self._bell.note(())
             return False
         notes = self._noter.statements(said)
-        statements = [*notes, *(write.statement for write in self._writes(batch))]
+        writes = self._writes(batch)
+        statements = [*notes, *(write.statement for write in writes)]
         looks = bool(limits) and self._claimer.wants_look()
         claims = self._claimer.claim(limits) if limits else []
         statements += claims
@@ -141,11 +144,11 @@ class Pump:
             if self._claimer.now is not None:
                 self._tally.synchronise(self._claimer.now)
             del answers[-len(claims) :]
-        finished = answers[len(notes) :]
-        self._completer.written(batch, {row[0] for answer in finished for row in answer})
+        self._completer.written(batch, finishing.accepted(writes, answers[len(notes) :]))
         self._noter.written(said)
+        self._made_partitions = False
         self._crew.offer(self._holdings.add(claimed, sent))
-        await self._bell.note(busy=bool(claimed))
+        await self._bell.note(self._claimer.short_of(limits, claimed))
         if claimed:
             self._wait = _FIRST_WAIT
         if self._claimer.slow_since_now:
@@ -168,7 +171,7 @@ class Pump:
     async def _rest(self) -> None:
         """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once
         more."""
-        if self._may_claim and not self._bell.is_held and await self._hold_bell():
+        if self._may_claim and not self._bell.is_held and await self._bell.hold():
             return
         longest = self._settings.poll.total_seconds()
         if self.is_deaf() or len(self._completer):
@@ -179,18 +182,6 @@ class Pump:
                 await self._wake.wait()
         except TimeoutError:
             self._wait = min(self._wait * 2, longest)
-
-    async def _hold_bell(self) -> bool:
-        """Hold the bell; return whether that is new. A hint's own connection may fail us."""
-        if self._bell.shares(self._session):
-            return await self._bell.hold()
-        try:
-            async with asyncio.timeout(_BELL_PATIENCE):
-                return await self._bell.hold()
-        except Exception as error:  # noqa: BLE001  without it the worker polls
-            log.warning("bell: %s; polling", str(error).strip() or type(error).__name__)
-            await self._bell.give_up()
-            return False
 
     async def _clear_doubts(self) -> None:
         """Ask the database what became of outcomes whose fate is not known."""
@@ -211,7 +202,7 @@ class Pump:
             self._completer.judge_refused(refused, written)
         if self._needs_partitions:
             await self._session.run(upkeep.make_partitions())
-            self._needs_partitions = False
+            self._needs_partitions, self._made_partitions = False, True
 
     async def _decision(self, job: Job, otherwise: Outcome) -> Outcome:
         """Find out what became of a COMMIT whose answer was lost."""
@@ -249,15 +240,14 @@ class Pump:
             return True
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
+            writes = self._writes(half)
             try:
-                accepted = await self._session.run_together(
-                    [w.statement for w in self._writes(half)]
-                )
+                answers = await self._session.run_together([write.statement for write in writes])
             except Exception as half_error:
                 if not await self._spare_the_others(half, half_error):
                     raise
             else:
-                self._completer.written(half, {row[0] for answer in accepted for row in answer})
+                self._completer.written(half, finishing.accepted(writes, answers))
         return True
 
     def _writes(self, batch: Sequence[Outcome]) -> list[finishing.Finish]:
@@ -275,7 +265,7 @@ class Pump:
 
     async def _connected(self) -> None:
         """Begin on a new connection: give back what a lost answer had claimed for us."""
-        held = [hold.job.id for hold in self._holdings.all()]
+        held = [hold.job for hold in self._holdings.all()]
         released = await self._session.run(
             jobs.release_strays(worker_id=self._worker_id, held=held)
         )
@@ -285,7 +275,7 @@ class Pump:
     async def _mend(self, error: Exception) -> None:
         """Do what the table says about *error*; raise what waiting cannot mend."""
         cure = remedy(error)
-        if cure is Remedy.PARTITION:
+        if cure is Remedy.PARTITION and not self._made_partitions:
             self._needs_partitions = True
         elif cure not in (Remedy.RECONNECT, Remedy.REPREPARE):
             raise error

@@ -8,10 +8,11 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from pgqueue.worker.exits import EXIT_STUCK
 from pgqueue.worker.listener import Ears
 from pgqueue.worker.loading import load_tasks
 from pgqueue.worker.settings import Settings
-from pgqueue.worker.worker import EXIT_STUCK, Worker
+from pgqueue.worker.worker import Worker
 
 
 def run_one(tasks_path: str, dsn: str, settings: Settings, ears: Ears | None = None) -> int:

@@ -9,9 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.exits import EXIT_CONFIGURE, EXIT_OK, condemn
 from pgqueue.worker.health import serve_health
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.logs import configured
@@ -20,12 +23,12 @@ from pgqueue.worker.member import Order, send_order
 from pgqueue.worker.reloading import changes
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
-from pgqueue.worker.worker import EXIT_CONFIGURE, EXIT_OK
 
 log = logging.getLogger("pgqueue.worker")
 
 _MAIN = "from pgqueue.worker.member import main; raise SystemExit(main())"
 _POLL = 0.05
+_FIRST_PAUSE = 0.5
 _HEALTHY_AFTER = 10.0
 _LONGEST_PAUSE = 30.0
 _KILL_SLACK = 15.0
@@ -90,7 +93,7 @@ class Supervisor:
         self._listener = Listener(settings.listen_dsn or order.dsn)
         self._members: list[Member] = []
         self._start_at = [0.0] * processes
-        self._pause = 0.5
+        self._pause = _FIRST_PAUSE
         self._stops = 0
         self._exit = EXIT_OK
 
@@ -102,14 +105,15 @@ class Supervisor:
         listener.on_ring = lambda queue: self._tell("ring", queue)
         listener.on_cancel = lambda job_id: self._tell("cancel", job_id)
         session = Session(self._order.dsn, "maintenance")
-        chores = [
-            asyncio.create_task(listener.run()),
-            asyncio.create_task(Maintenance(session, self._settings).run()),
-        ]
+        parts: dict[str, Coroutine[Any, Any, None]] = {
+            "listener": listener.run(),
+            "maintenance": Maintenance(session, self._settings).run(),
+        }
         if self._settings.health_port is not None:
-            chores.append(asyncio.create_task(serve_health(self, self._settings.health_port)))
+            parts["health"] = serve_health(self, self._settings.health_port)
         if self._reload:
-            chores.append(asyncio.create_task(self._watch_sources()))
+            parts["reload"] = self._watch_sources()
+        chores = [asyncio.create_task(self._guard(name, part)) for name, part in parts.items()]
         was_up: bool | None = None
         while not self._stops:
             self._keep_up()
@@ -147,12 +151,14 @@ class Supervisor:
                 continue
             self._members.remove(member)
             member.close()
-            if code == EXIT_CONFIGURE:
+            if code == EXIT_CONFIGURE and not self._reload:
                 self._exit = EXIT_CONFIGURE
                 self._stop()
                 return
             lived = boottime() - member.started_at
-            self._pause = 0.5 if lived > _HEALTHY_AFTER else min(self._pause * 2, _LONGEST_PAUSE)
+            self._pause = (
+                _FIRST_PAUSE if lived > _HEALTHY_AFTER else min(self._pause * 2, _LONGEST_PAUSE)
+            )
             pause = 0.0 if code == 0 else random.uniform(self._pause / 2, self._pause)
             log.log(
                 logging.INFO if code == 0 else logging.ERROR,
@@ -184,6 +190,16 @@ class Supervisor:
         async for path in changes():
             log.info("%s changed: starting the workers anew", path)
             self._signal(signal.SIGTERM)
+            self._pause = _FIRST_PAUSE
+            self._start_at = [0.0] * len(self._start_at)
+
+    async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        """Run a part of the parent's own; what it cannot mend ends them all."""
+        try:
+            await part
+        except Exception as error:  # noqa: BLE001  its last words are said
+            self._exit = condemn(error, name, self._order.dsn)
+            self._stop()
 
     def _tell(self, kind: str, value: str | int | bool) -> None:
         for member in self._members:

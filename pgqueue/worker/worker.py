@@ -4,7 +4,6 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,13 +11,15 @@ import psycopg
 
 from pgqueue.context import Why
 from pgqueue.errors import PgqueueError
-from pgqueue.storage import schedules, schema, upkeep
-from pgqueue.storage.advice import explain
-from pgqueue.storage.connect import masked
+from pgqueue.outcome import Released
+from pgqueue.storage import jobs, schedules, schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.exits import EXIT_OK, EXIT_STUCK, condemn, sentence
 from pgqueue.worker.health import serve_health
+from pgqueue.worker.holdings import Hold
+from pgqueue.worker.life import Life, LifespanFailed, StoppedEarly
 from pgqueue.worker.listener import Ears
 from pgqueue.worker.parts import Frame, Parts, assemble
 from pgqueue.worker.session import Session
@@ -26,17 +27,8 @@ from pgqueue.worker.settings import Settings
 
 log = logging.getLogger("pgqueue.worker")
 
-EXIT_OK = 0
-EXIT_CONFIGURE = 3
-EXIT_BUG = 70
-EXIT_STUCK = 75
-
 _LAST_WORDS = 5.0
 """Seconds after the grace within which all is over: handlers, their outcomes, the hooks."""
-
-
-class StoppedEarly(PgqueueError):
-    """A worker was told to stop while it still waited for its database."""
 
 
 class Worker:
@@ -69,7 +61,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._broken: asyncio.Future[int] | None = None
-        self._lifespan = AsyncExitStack()
+        self._life = Life(tasks.lifespan)
         self._parts: Parts | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -80,12 +72,8 @@ class Worker:
             await self.start()
         except StoppedEarly:
             return EXIT_OK
-        except PgqueueError as error:
-            log.critical("%s", error)
-            return EXIT_CONFIGURE
-        except psycopg.Error as error:
-            log.critical("%s", explain(error, masked(self._dsn)))
-            return EXIT_CONFIGURE
+        except (PgqueueError, psycopg.Error) as error:
+            return condemn(error, "start", self._dsn)
         assert self._broken is not None
         stopping = asyncio.ensure_future(self._stopping.wait())
         ends: set[asyncio.Future[Any]] = {stopping, self._broken}
@@ -96,7 +84,10 @@ class Worker:
                 code = self._broken.result()
         finally:
             stopping.cancel()
-            await self.close()
+            try:
+                await self.close()
+            except LifespanFailed as error:
+                code = code or condemn(error, "stop", self._dsn)
         return code
 
     async def __aenter__(self) -> Self:
@@ -149,9 +140,7 @@ class Worker:
         self._session = Session(self._dsn, "pump")
         try:
             home = await self._prepare()
-            state = None
-            if self.tasks.lifespan is not None:
-                state = await self._lifespan.enter_async_context(self.tasks.lifespan())
+            state = await self._life.start(self._stopping)
         except BaseException:
             await self._session.close()
             raise
@@ -168,6 +157,7 @@ class Worker:
             frame, self._session, ears=self._ears, on_news=self._on_news, on_stuck=self._on_stuck
         )
         parts.heartbeat.start()
+        self._begin("lifespan", self._life.watch())
         self._begin("pump", parts.pump.run())
         self._begin("watch", parts.crew.watch())
         self._begin("listener", parts.ears.run())
@@ -183,7 +173,8 @@ class Worker:
         )
 
     async def close(self) -> None:
-        """Stop in the order of flow: no more claims, running jobs, their outcomes, the rest."""
+        """Stop in the order of flow: no more claims, running jobs, their outcomes, the rest. Raises
+        :class:`LifespanFailed` once all is closed, should the lifespan fail at its end."""
         parts = self.parts
         self._stopping.set()
         parts.pump.stop_claiming()
@@ -198,9 +189,9 @@ class Worker:
         await self._until(self._is_done, 2.0)
         parts.crew.abandon()
         written_by = ends_at - 1.0 - boottime()
-        await self._until(
-            lambda: not parts.holdings and not len(parts.completer) and not parts.tally, written_by
-        )
+        await self._until(lambda: self._running["pump"].done() or _is_written(parts), written_by)
+        if self._running["pump"].done():
+            await self._give_back(parts)
         await parts.reporter.finish(max(0.0, ends_at - 0.5 - boottime()))
         for running in self._running.values():
             running.cancel()
@@ -212,12 +203,12 @@ class Worker:
         await self._until(lambda: not parts.heartbeat.is_running, ends_at - boottime())
         for session in parts.sessions:
             await session.close()
-        await self._lifespan.aclose()
         self._parts = None
         left = len(parts.holdings)
         log.info(
             "worker %s stopped%s", self.id, f", {left} jobs left to their leases" if left else ""
         )
+        await self._life.end(self._hurrying)
 
     async def _prepare(self) -> schema.Identity:
         """Refuse a wrong schema or a foreign database before anything is claimed."""
@@ -257,14 +248,24 @@ class Worker:
             await part
         except Exception as error:
             assert self._broken is not None
-            if isinstance(error, PgqueueError) or remedy(error) is Remedy.CONFIGURE:
-                log.critical("%s: %s", name, str(error).strip())
-                code = EXIT_CONFIGURE
+            if self._broken.done():
+                log.debug("%s", name, exc_info=True)  # why the worker ends has been said
             else:
-                log.critical("%s: a bug; giving back what is held", name, exc_info=True)
-                code = EXIT_BUG
-            if not self._broken.done():
-                self._broken.set_result(code)
+                self._broken.set_result(condemn(error, name, self._dsn))
+
+    async def _give_back(self, parts: Parts) -> None:
+        """The pump cannot write outcomes: give back what has none, by a statement that needs the
+        table of jobs alone. What ran to its end is left to its lease."""
+        holds = parts.holdings.all()
+        over = [hold.job for hold in holds if _is_over(hold)]
+        try:
+            await self._session.open()
+            await self._session.run(jobs.release_strays(worker_id=self.id, held=over))
+            for hold in holds:
+                if not _is_over(hold):
+                    parts.holdings.drop(hold.job)
+        except Exception as error:  # noqa: BLE001  their leases will run out
+            log.error("could not give jobs back: %s", sentence(error, self._dsn))
 
     def _on_news(self) -> None:
         """The heartbeat has spoken: stale jobs may start; are enough threads left?"""
@@ -283,3 +284,11 @@ class Worker:
         until = boottime() + seconds
         while not condition() and boottime() < until:  # noqa: ASYNC110  conditions of many parts
             await asyncio.sleep(0.01)
+
+
+def _is_over(hold: Hold) -> bool:
+    return hold.outcome is not None and not isinstance(hold.outcome, Released)
+
+
+def _is_written(parts: Parts) -> bool:
+    return not parts.holdings and not len(parts.completer) and not parts.tally

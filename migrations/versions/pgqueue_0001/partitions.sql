@@ -68,6 +68,25 @@ EXCEPTION WHEN lock_not_available OR deadlock_detected OR duplicate_table THEN
 END
 $$;
 
+-- Make the net anew should somebody have dropped it. Whether it is there.
+CREATE FUNCTION pgqueue.make_net(parent text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pgqueue, pg_temp
+SET lock_timeout = '50ms'
+AS $$
+DECLARE
+    net CONSTANT text := parent || '_default';
+BEGIN
+    IF to_regclass('pgqueue.' || net) IS NULL THEN
+        EXECUTE format('CREATE TABLE pgqueue.%I (LIKE pgqueue.%I INCLUDING ALL)', net, parent);
+        EXECUTE format('ALTER TABLE pgqueue.%I ATTACH PARTITION pgqueue.%I DEFAULT', parent, net);
+    END IF;
+    RETURN true;
+EXCEPTION WHEN lock_not_available OR deadlock_detected OR duplicate_table THEN
+    RETURN false;
+END
+$$;
+
 -- Make whatever partitions are missing; returns how many were made. One worker at a time.
 CREATE FUNCTION pgqueue.make_partitions(days_ahead integer DEFAULT 14) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
@@ -77,7 +96,9 @@ DECLARE
     made bigint := 0;
     wanted record;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(1885827378, 1) THEN
+    IF NOT pg_try_advisory_xact_lock(1885827378, 1)
+        OR NOT pgqueue.make_net('finished_jobs') OR NOT pgqueue.make_net('attempts')
+    THEN
         RETURN 0;
     END IF;
     FOR wanted IN

@@ -1,0 +1,13 @@
+"""What every job that is measured carries: some hundred bytes of JSON."""
+
+import json
+from typing import Any
+
+PAD = "x" * 52
+
+
+def payload(number: int) -> dict[str, Any]:
+    return {"user_id": number, "template": "welcome", "pad": PAD}
+
+
+PAYLOAD = json.dumps(payload(123456))

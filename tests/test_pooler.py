@@ -1,0 +1,132 @@
+"""A worker behind a transaction pooler: no LISTEN, no session locks, nothing prepared or set for
+longer than a transaction. It polls, and keeps every promise."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgqueue
+from pgqueue import Context, Fixed, Snooze, Tasks
+from pgqueue.storage import connect
+from pgqueue.worker import Settings, Worker
+from tests.pooler import PROGRAM, pooled
+
+SETTINGS = Settings(lease=timedelta(seconds=3), poll=timedelta(milliseconds=50))
+
+
+@pytest.fixture(params=["pgbouncer", "detected"])
+def pooled_dsn(
+    request: pytest.FixtureRequest, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A database that a worker reaches, or believes to reach, through a pooler."""
+    if request.param == "detected":
+        monkeypatch.setattr(connect, "_BACKEND", "SELECT 0")
+        yield dsn
+    elif PROGRAM is None:
+        pytest.skip("NOT TESTED with a real pooler: this machine has no pgbouncer")
+    else:
+        with pooled(dsn) as by_pooler:
+            yield by_pooler
+
+
+def rows(dsn: str, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        cursor = connection.execute(statement, params or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+async def until(condition: Callable[[], object], *, within: float = 30.0) -> None:
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def test_every_job_runs_once_behind_a_pooler(
+    pooled_dsn: str, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    tasks = Tasks(transaction=lambda: psycopg.connect(dsn))
+
+    @tasks.task("plain")
+    async def plain(n: int) -> int:
+        return n
+
+    @tasks.task("effect", transactional=True)
+    def effect(ctx: Context) -> None:
+        ctx.connection.execute("INSERT INTO effects VALUES (%s)", (ctx.id,))
+
+    @tasks.task("fails-once", backoff=Fixed(0.05))
+    async def fails_once(ctx: Context) -> None:
+        if ctx.attempt == 1:
+            raise ValueError("once")
+
+    @tasks.task("snoozes-once")
+    async def snoozes_once(ctx: Context) -> None:
+        if ctx.attempt == 1:
+            raise Snooze(0.05)
+
+    @tasks.task("dies", max_attempts=1)
+    async def dies() -> None:
+        raise ValueError("for ever")
+
+    rows(dsn, "CREATE TABLE effects (job_id bigint)")
+    with psycopg.connect(pooled_dsn) as connection:
+        pgqueue.enqueue_many(
+            connection,
+            [plain.job(n=n) for n in range(200)]
+            + [effect.job() for _ in range(20)]
+            + [task.job() for task in (fails_once, snoozes_once, dies) for _ in range(5)],
+        )
+
+    async def work() -> None:
+        async with Worker(tasks, pooled_dsn, SETTINGS) as worker:
+            await until(
+                lambda: (
+                    rows(dsn, "SELECT count(*) FROM pgqueue.jobs WHERE state <> 'dead'") == [(0,)]
+                )
+            )
+            beat = worker.parts.heartbeat.last_success
+            await until(lambda: worker.parts.heartbeat.last_success > beat)
+            bells = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'"
+            bells += " AND classid = 1885827377 AND database ="
+            bells += " (SELECT oid FROM pg_database WHERE datname = current_database())"
+            assert rows(dsn, bells) == []
+
+    asyncio.run(work())
+    counts = rows(
+        dsn, "SELECT task, state, max(attempt), count(*) FROM pgqueue.all_jobs GROUP BY 1, 2"
+    )
+    assert sorted(counts) == [
+        ("dies", "dead", 1, 5),
+        ("effect", "succeeded", 1, 20),
+        ("fails-once", "succeeded", 2, 5),
+        ("plain", "succeeded", 1, 200),
+        ("snoozes-once", "succeeded", 2, 5),
+    ]
+    assert rows(dsn, "SELECT count(DISTINCT job_id), count(*) FROM effects") == [(20, 20)]
+    assert caplog.text.count("a transaction pooler swallows LISTEN") == 1
+
+
+def test_a_job_is_cancelled_behind_a_pooler_by_its_next_renewal(pooled_dsn: str, dsn: str) -> None:
+    tasks = Tasks()
+    started = asyncio.Event()
+
+    @tasks.task("long")
+    async def long() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    with psycopg.connect(dsn) as connection:
+        job = pgqueue.enqueue(connection, long.job()).id
+
+    async def work() -> None:
+        async with Worker(tasks, pooled_dsn, SETTINGS):
+            await started.wait()
+            rows(dsn, "SELECT pgqueue.cancel(%s)", job)
+            await until(lambda: rows(dsn, "SELECT state FROM pgqueue.all_jobs") == [("cancelled",)])
+
+    asyncio.run(work())
