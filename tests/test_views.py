@@ -227,6 +227,11 @@ def test_why_of_every_other_state(connection: Connection) -> None:
     assert list(why(connection, job.id)) == ["running", "cancelling"]
     lapse(connection)
     assert "its lease ran out" in why(connection, job.id)["lost"]
+    fail(connection, job)
+    assert "it is over: cancelled" in why(connection, job.id)["finished"]
+
+    add(connection)
+    job = claim_one(connection)
     fail(connection, job, dead=True)
     assert "(attempts_exhausted): ValueError: no such user 17" in why(connection, job.id)["dead"]
     connection.execute("SELECT pgqueue.discard(%s)", [job.id])
