@@ -55,7 +55,7 @@ def test_status_shows_each_queue_and_who_serves_it(pgqueue: Command) -> None:
         " 77, 'web-1', '1', '{\"default\": 5}', '{send}')"
     )
     lines = pgqueue("status").stdout.splitlines()
-    assert lines[0] == "QUEUE    WAITING  SCHEDULED  RETRYING  RUNNING  DEAD  OLDEST  SLOTS"
+    assert lines[0] == "QUEUE    WAITING  SCHEDULED  RUNNING  DEAD  OLDEST  SLOTS"
     assert lines[1].split()[:5] == ["default", "1", "1", "0", "0"]
     assert lines[2].endswith("no worker")
     assert lines[-1].split() == ["web-1", "77", "default=5", "3", "min", "now"]
