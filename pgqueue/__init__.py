@@ -19,6 +19,7 @@ from pgqueue.client import enqueue, enqueue_async, enqueue_many, enqueue_many_as
 from pgqueue.context import Context, JobFields, current_job
 from pgqueue.errors import (
     BatchNotFound,
+    BatchTimeout,
     DuplicateSchedule,
     DuplicateTask,
     ForeignDatabase,
@@ -74,6 +75,7 @@ __all__ = [
     "Batch",
     "BatchNotFound",
     "BatchStatus",
+    "BatchTimeout",
     "Cancel",
     "Context",
     "Delays",

@@ -26,6 +26,7 @@ from pgqueue.storage.drivers import (
     run,
     run_async,
 )
+from pgqueue.storage.eager import run_eagerly, run_eagerly_async
 from pgqueue.storage.listing import Page
 from pgqueue.storage.operation import Operation
 from pgqueue.storage.schema import schema_expected
@@ -58,7 +59,9 @@ def enqueue_batch(
     operation = batches.enqueue(new, jobs, **_manner(connection, notify, on_conflict))
     require_transaction(connection, bind_arguments)
     with schema_expected():
-        return run(connection, operation, bind_arguments)
+        batch = run(connection, operation, bind_arguments)
+    run_eagerly(connection)
+    return batch
 
 
 async def enqueue_batch_async(
@@ -79,7 +82,9 @@ async def enqueue_batch_async(
     operation = batches.enqueue(new, jobs, **_manner(connection, notify, on_conflict))
     await require_transaction_async(connection, bind_arguments)
     with schema_expected():
-        return await run_async(connection, operation, bind_arguments)
+        batch = await run_async(connection, operation, bind_arguments)
+    await run_eagerly_async(connection)
+    return batch
 
 
 def enqueue_chunked(
@@ -114,7 +119,9 @@ def enqueue_chunked(
     operation = _chunked(new, chunks, **_manner(connection, notify, "return"))
     require_transaction(connection, bind_arguments)
     with schema_expected():
-        return run(connection, operation, bind_arguments)
+        batch = run(connection, operation, bind_arguments)
+    run_eagerly(connection)
+    return batch
 
 
 async def enqueue_chunked_async(
@@ -140,7 +147,9 @@ async def enqueue_chunked_async(
     operation = _chunked(new, chunks, **_manner(connection, notify, "return"))
     await require_transaction_async(connection, bind_arguments)
     with schema_expected():
-        return await run_async(connection, operation, bind_arguments)
+        batch = await run_async(connection, operation, bind_arguments)
+    await run_eagerly_async(connection)
+    return batch
 
 
 def batch_status(connection: Any, batch_id: int) -> BatchStatus:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Unpack
 
 from pgqueue.options import JobOptions, NewJob, check
 from pgqueue.storage.drivers import driver_of, driver_of_async, is_two_phase, run, run_async
+from pgqueue.storage.eager import run_eagerly, run_eagerly_async
 from pgqueue.storage.enqueueing import Enqueued, remember
 from pgqueue.storage.enqueueing import enqueue as insert
 from pgqueue.storage.operation import Operation
@@ -97,6 +98,7 @@ def _insert(
     with schema_expected():
         enqueued = run(connection, operation, bind_arguments)
     remember(enqueued, driver_of(connection, bind_arguments))
+    run_eagerly(connection)
     return enqueued
 
 
@@ -106,6 +108,7 @@ async def _insert_async(
     with schema_expected():
         enqueued = await run_async(connection, operation, bind_arguments)
     remember(enqueued, await driver_of_async(connection, bind_arguments))
+    await run_eagerly_async(connection)
     return enqueued
 
 

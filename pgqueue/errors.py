@@ -132,7 +132,8 @@ class BatchNotFound(PgqueueError):
     def __init__(self, batch_id: int) -> None:
         self.batch_id = batch_id
         super().__init__(
-            f"no batch {batch_id}: it never existed, was rolled back, or was over for 30 days"
+            f"no batch {batch_id}: it never existed, is not committed yet, was rolled back, or was "
+            "over for 30 days"
         )
 
 
@@ -233,6 +234,18 @@ class WaitTimeout(PgqueueError, TimeoutError):
         super().__init__(
             f"{len(states)} job(s) not over in time: {', '.join(shown)}{more}; "
             "they go on: wait again, or longer"
+        )
+
+
+class BatchTimeout(PgqueueError, TimeoutError):
+    """A batch was not over in time. It goes on; only the wait has ended."""
+
+    def __init__(self, status: Any) -> None:
+        self.status = status
+        """The :class:`BatchStatus` that was last seen."""
+        super().__init__(
+            f"batch {status.id} not over in time: {status.pending} of {status.total} jobs are "
+            "left; they go on: wait again, or longer"
         )
 
 

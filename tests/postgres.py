@@ -17,23 +17,18 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 from testing.postgresql import Postgresql
 
-from pgqueue import migrate
 from pgqueue.embedded.account import server_account
 from pgqueue.embedded.binaries import find_binaries
 from pgqueue.embedded.cluster import Cluster
 from pgqueue.embedded.home import Home
+from pgqueue.testing import Databases
 
 # Fast, because nobody misses a test's data; the rest is what some test needs.
 SETTINGS = {
@@ -104,56 +99,6 @@ class Server(Postgresql):
 SERVER = pytest.StashKey[Server]()
 
 
-class Databases:
-    """Makes databases on a server, all with names of this run, and drops them."""
-
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-        self._prefix = f"pgqueue_test_{uuid4().hex[:8]}"
-        self._numbers = count(1)
-        self._template: str | None = None
-
-    def create(self, template: str = "template1") -> str:
-        """A new database; returns its dsn."""
-        name = f"{self._prefix}_{next(self._numbers)}"
-        self._run("CREATE DATABASE {} TEMPLATE {}", name, template)
-        return dsn_of(self.dsn, name)
-
-    def create_migrated(self) -> str:
-        """A new database with the schema, copied from one that was migrated once."""
-        if self._template is None:
-            template = self.create()
-            migrate.upgrade(template)
-            self._template = name_of(template)
-        copy = self.create(self._template)
-        with psycopg.connect(copy) as connection:
-            connection.execute("SELECT pgqueue.adopt()")
-        return copy
-
-    def drop(self, dsn: str) -> None:
-        self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", name_of(dsn))
-
-    def drop_template(self) -> None:
-        if self._template is not None:
-            self.drop(dsn_of(self.dsn, self._template))
-
-    def _run(self, statement: str, *names: str) -> None:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-
-
-def dsn_of(dsn: str, database: str) -> str:
-    """The libpq URI of another database on the same server."""
-    parameters = {**conninfo_to_dict(dsn), "dbname": database}
-    return "postgresql:///?" + "&".join(
-        f"{name}={quote(str(value), safe='')}" for name, value in parameters.items()
-    )
-
-
-def name_of(dsn: str) -> str:
-    return str(conninfo_to_dict(dsn)["dbname"])
-
-
 def url_of(dsn: str, driver: str = "psycopg") -> str:
     """The SQLAlchemy URL of a libpq URI."""
     return dsn.replace("postgresql://", f"postgresql+{driver}://", 1)
@@ -168,16 +113,19 @@ def eventually(condition: Callable[[], object], *, within: float = 20.0) -> None
 
 
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest) -> Iterator[Databases]:
-    """The databases of the run's one server. Never stop it: see own_server."""
+def pgqueue_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The run's one server; the plugin's databases are on it. Never stop it: see own_server."""
     given = getattr(request.config, "workerinput", {}).get("dsn")
     shared = os.environ.get("PGQUEUE_TEST_DSN", given)
     own = None if shared else Server()
-    databases = Databases(shared or own.dsn())
-    yield databases
-    databases.drop_template()
+    yield shared or own.dsn()
     if own is not None:
         own.discard()
+
+
+@pytest.fixture(scope="session")
+def server(pgqueue_databases: Databases) -> Databases:
+    return pgqueue_databases
 
 
 @pytest.fixture
@@ -188,25 +136,19 @@ def empty_dsn(server: Databases) -> Iterator[str]:
 
 
 @pytest.fixture
-def dsn(server: Databases) -> Iterator[str]:
-    dsn = server.create_migrated()
-    yield dsn
-    server.drop(dsn)
+def dsn(pgqueue_dsn: str) -> str:
+    return pgqueue_dsn
 
 
 @pytest.fixture(scope="session")
-def shared_dsn(server: Databases) -> Iterator[str]:
+def shared_dsn(pgqueue_shared_dsn: str) -> str:
     """A migrated database that all rolled-back tests share: commit nothing in it."""
-    dsn = server.create_migrated()
-    yield dsn
-    server.drop(dsn)
+    return pgqueue_shared_dsn
 
 
 @pytest.fixture
-def connection(shared_dsn: str) -> Iterator[psycopg.Connection]:
-    connection = psycopg.connect(shared_dsn)
-    yield connection
-    connection.close()
+def connection(pgqueue_connection: psycopg.Connection) -> psycopg.Connection:
+    return pgqueue_connection
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What ``make demo`` promises: everything counted once, proven, and nothing left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from examples.library_census import models, proof, report
+from examples.library_census import importing, models, proof, report
 from examples.library_census.counting import Figures, count
 from examples.library_census.enqueue import library, register
-from examples.library_census.models import Base, Count, Module
+from examples.library_census.models import Base, Count, Line, Module, open_session
+from examples.library_census.tasks import import_lines
+from pgqueue import batch_status, enqueue_chunked
 from tests.postgres import eventually
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +90,12 @@ def test_the_demo_counts_each_module_once_and_proves_it(start: Callable[..., Dem
     assert "TabError: inconsistent use of tabs" in output
     assert "unfinished.py: mended and redriven" in output
     assert "41 succeeded + 2 discarded = 43" in output
-    assert output.count("  ok  ") == 5
+    assert "daily-report\n  at 18:00 every day (Europe/Berlin), next on " in output
+    assert "run now, and waited for: {'day': " in output
+    assert re.search(r"\[#{24}\] (\d+) of \1 chunks", output)
+    assert re.search(r"each line was imported once: ([\d,]+) of \1 by \d+ jobs", output)
+    assert "the queue is empty: 0 jobs wait, 0 run, 0 dead" in output
+    assert output.count("  ok  ") == 7
     assert "FAILED" not in output
     assert list(demo.directory.iterdir()) == []
 
@@ -157,6 +165,33 @@ def test_a_module_that_was_counted_twice_is_found_out(session: Session) -> None:
         "every job came to an end: 0 succeeded + 0 discarded = 1",
         "each success counted once: 2 counts of 1 modules by 0 jobs",
     ]
+
+
+def test_a_line_that_was_imported_twice_or_not_at_all_is_found_out(session: Session) -> None:
+    with open_session() as other, other.begin():
+        batch = enqueue_chunked(other, import_lines, ["a", "b"])
+    status = batch_status(session, batch.id)._replace(succeeded=1)
+    for number, text in enumerate(["a", "b"]):
+        session.add(Line(number=number, text=text))
+    session.flush()
+    assert proof.compare_import(session, status, ["a", "b"]).holds
+
+    assert not proof.compare_import(session, status._replace(succeeded=0), ["a", "b"]).holds
+    assert not proof.compare_import(session, status, ["a", "b", "c"]).holds
+    session.add(Line(number=1, text="b"))
+    session.flush()
+    assert not proof.compare_import(session, status, ["a", "b"]).holds
+
+
+def test_the_lines_are_the_same_whenever_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "large.py").write_text("a\nb\nc\nd\ne")
+    (tmp_path / "small.py").write_text("f")
+    (tmp_path / "odd.py").write_bytes(b"\xff\0\n" * 2)
+    paths = sorted(tmp_path.iterdir())
+
+    lines = list(importing.lines_of(paths))
+    assert lines == list(importing.lines_of(reversed(paths)))
+    assert lines == ["a", "b", "c", "d", "e", *["\N{REPLACEMENT CHARACTER}␀"] * 2, "f"]
 
 
 def test_the_library_is_large_and_each_module_in_it_once() -> None:

@@ -15,8 +15,9 @@ import psycopg
 import pytest
 
 import pgqueue
+from pgqueue.testing.databases import Databases
 from pgqueue.worker.clock import boottime
-from tests.postgres import Databases, Server
+from tests.postgres import Server
 from tests.process import Stage, running
 from tests.worker_tasks import (
     abort_in_child,

@@ -17,7 +17,7 @@ from pgqueue.embedded.binaries import find_binaries
 from pgqueue.storage.drivers import run
 from pgqueue.storage.schema import require_home
 from pgqueue.storage.verbs import adopt
-from tests.postgres import Databases, name_of
+from pgqueue.testing.databases import Databases, name_of
 
 README = Path(__file__).parents[1] / "README.md"
 

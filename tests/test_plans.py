@@ -12,7 +12,7 @@ import pytest
 from pgqueue import statements
 from pgqueue.migrate.revisions import location
 from pgqueue.storage.connect import SESSION
-from tests.postgres import Databases
+from pgqueue.testing.databases import Databases
 
 Connection = psycopg.Connection[Any]
 

@@ -18,8 +18,9 @@ from sqlalchemy.pool import NullPool
 from pgqueue import Context, Fixed, Tasks, current_job, enqueue
 from pgqueue.storage import jobs, verbs
 from pgqueue.storage.drivers import run
+from pgqueue.testing.databases import Databases
 from pgqueue.worker import Settings, Worker
-from tests.postgres import Databases, eventually, url_of
+from tests.postgres import eventually, url_of
 from tests.proxy import Loss, LossyProxy
 from tests.rows import attempt_rows, job_row
 from tests.transactions import (

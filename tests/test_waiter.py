@@ -40,12 +40,13 @@ from pgqueue.job import Job, Reason
 from pgqueue.outcome import Cancelled, Died, Failure, Outcome, Retried, Succeeded
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
+from pgqueue.testing.databases import dsn_of
 from pgqueue.waiter import line, lookout
 from pgqueue.worker import Settings, Worker
 from tests.command import environment
 from tests.connections import KINDS, Kind
 from tests.crew import until
-from tests.postgres import Server, dsn_of, eventually
+from tests.postgres import Server, eventually
 from tests.process import Stage
 from tests.rows import WORKER, claim
 from tests.worker_tasks import wait

@@ -17,9 +17,10 @@ from psycopg.conninfo import make_conninfo
 
 import pgqueue
 from pgqueue import NewJob
+from pgqueue.testing.databases import Databases, dsn_of, name_of
 from pgqueue.worker.clock import boottime
 from tests.command import run_process
-from tests.postgres import Databases, Server, dsn_of, name_of
+from tests.postgres import Server
 from tests.process import TASKS, Stage, running
 from tests.worker_tasks import (
     clock,

@@ -37,10 +37,24 @@ class Count(Base):
     imports: Mapped[int]
 
 
+class Line(Base):
+    """A line of text that was imported. Nothing forbids a second row with its number either."""
+
+    __tablename__ = "lines"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    text: Mapped[str]
+
+
+def dsn() -> str:
+    """Of the database that the worker uses too: PGQUEUE_DSN, or else libpq's own variables."""
+    return os.environ.get("PGQUEUE_DSN", "postgresql://")
+
+
 @cache
 def engine() -> Engine:
-    """The database that the worker uses too: PGQUEUE_DSN, or else libpq's own variables."""
-    url = make_url(os.environ.get("PGQUEUE_DSN", "postgresql://"))
+    url = make_url(dsn())
     return create_engine(url.set(drivername="postgresql+psycopg"))
 
 

@@ -1,17 +1,21 @@
-"""Prove that each module was counted exactly once, by counting all of them again."""
+"""Prove that each module was counted exactly once, by counting all of them again; and that each
+line was imported exactly once, by reading all of them again."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from examples.library_census import report
 from examples.library_census.counting import Figures, count
+from examples.library_census.importing import lines_of
 from examples.library_census.models import open_session
 from examples.library_census.screen import Progress, say, table
+from examples.library_census.tasks import count_module
+from pgqueue import BatchStatus
 
 
 class Check(NamedTuple):
@@ -21,13 +25,20 @@ class Check(NamedTuple):
     claim: str
 
 
-def prove(paths: Sequence[Path]) -> list[Check]:
-    """Count *paths* in this process, compare with what the jobs did, and print the answers."""
+def prove(paths: Sequence[Path], said: Mapping[str, Any], imported: BatchStatus) -> list[Check]:
+    """Count *paths* in this process, compare with what the jobs did, and print the answers.
+
+    *said* is what the daily report said, *imported* how the import ended.
+    """
     say("\nCounting all files again, in this process and without a queue")
     total, unparsable = recount(paths)
     with open_session() as session:
         checks = compare(session, len(paths), total, unparsable)
-        counted = report.counted(session)[0]
+        checks.append(compare_import(session, imported, lines_of(paths)))
+        counted, _, modules = report.counted(session)
+    holds = (said["modules"], said["lines"]) == (modules, counted.lines)
+    claim = f"the daily report said so: {said['lines']:,} lines in {said['modules']:,} modules"
+    checks.append(Check(holds, claim))
     table(
         ("", *asdict(total)),
         [("by the jobs", *_columns(counted)), ("in the recount", *_columns(total))],
@@ -54,13 +65,15 @@ def recount(paths: Sequence[Path]) -> tuple[Figures, set[str]]:
 
 def compare(session: Session, modules: int, total: Figures, unparsable: set[str]) -> list[Check]:
     """Hold the jobs, their results and a recount against each other."""
-    jobs = report.jobs(session)
+    everything = report.jobs(session)
+    jobs = report.jobs(session, count_module.name)
     counted, rows, distinct = report.counted(session)
     uncounted = report.uncounted(session)
     return [
         Check(
-            jobs.are_over and not jobs.dead,
-            f"the queue is empty: {jobs.waiting} jobs wait, {jobs.running} run, {jobs.dead} dead",
+            everything.are_over and not everything.dead,
+            f"the queue is empty: {everything.waiting} jobs wait, {everything.running} run, "
+            f"{everything.dead} dead",
         ),
         Check(
             jobs.succeeded + jobs.discarded == modules,
@@ -79,6 +92,16 @@ def compare(session: Session, modules: int, total: Figures, unparsable: set[str]
         ),
         Check(counted == total, "the sum of the jobs' counts is that of the recount"),
     ]
+
+
+def compare_import(session: Session, imported: BatchStatus, lines: Iterable[str]) -> Check:
+    """Hold the imported lines against those of the files."""
+    found, expected = report.imported(session), list(enumerate(lines))
+    return Check(
+        found == expected and imported.succeeded == imported.total,
+        f"each line was imported once: {len(found):,} of {len(expected):,} by "
+        f"{imported.succeeded:,} jobs",
+    )
 
 
 def _columns(figures: Figures) -> list[str]:

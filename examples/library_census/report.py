@@ -7,7 +7,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from examples.library_census.counting import Figures
-from examples.library_census.models import Count, Module
+from examples.library_census.models import Count, Line, Module
 
 
 class Jobs(NamedTuple):
@@ -29,10 +29,14 @@ class Jobs(NamedTuple):
         return not self.waiting and not self.running
 
 
-def jobs(session: Session) -> Jobs:
-    """Count the jobs in the view of all jobs, live and finished."""
-    states = "SELECT state, count(*) FROM pgqueue.all_jobs GROUP BY state"
-    count = {state: number for state, number in session.execute(text(states))}
+def jobs(session: Session, task: str | None = None) -> Jobs:
+    """Count the jobs in the view of all jobs, live and finished; of one task, or of all."""
+    states = text("""
+        SELECT state, count(*) FROM pgqueue.all_jobs
+        WHERE CAST(:task AS text) IS NULL OR task = :task
+        GROUP BY state
+    """)
+    count = {state: number for state, number in session.execute(states, {"task": task})}
     return Jobs(
         waiting=count.get("available", 0) + count.get("scheduled", 0),
         running=count.get("running", 0),
@@ -92,7 +96,7 @@ def throughput(session: Session) -> float:
 def latencies(session: Session) -> tuple[list[float], list[float]]:
     """The 50th, 95th and 99th percentile in seconds: from enqueue to start, and from start to end.
 
-    Of the jobs that succeeded at once.
+    Of the modules that were counted at the first try.
     """
     wait, run = session.execute(
         text("""
@@ -102,7 +106,7 @@ def latencies(session: Session) -> tuple[list[float], list[float]]:
                 percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
                     ORDER BY extract(epoch FROM finished_at - started_at))
             FROM pgqueue.all_jobs
-            WHERE state = 'succeeded' AND attempt = 1
+            WHERE state = 'succeeded' AND attempt = 1 AND task = 'count-module'
         """)
     ).one()
     return wait, run
@@ -141,3 +145,9 @@ def uncounted(session: Session) -> set[str]:
     """The paths of modules that have no count."""
     counts = select(Count.module_id)
     return set(session.scalars(select(Module.path).where(Module.id.not_in(counts))))
+
+
+def imported(session: Session) -> list[tuple[int, str]]:
+    """The lines that were imported, and their numbers, in order."""
+    lines = select(Line.number, Line.text).order_by(Line.number, Line.id)
+    return [(number, text) for number, text in session.execute(lines)]

@@ -1,8 +1,9 @@
 """The census from beginning to end, on a throw-away PostgreSQL: what ``make demo`` runs.
 
 The application itself is models.py, counting.py, tasks.py and enqueue.py. This is its director: it
-starts a database and two worker processes, follows the work, empties the dead letter, and proves
-that every module was counted exactly once.
+starts a database and two worker processes, follows the work, empties the dead letter, runs the
+daily report, imports some text, and proves that every module was counted, and every line imported,
+exactly once.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
-from examples.library_census import dead_letter, proof, report, summary
+from examples.library_census import daily, dead_letter, importing, proof, report, summary
 from examples.library_census.enqueue import library, register
 from examples.library_census.following import Failed, follow
 from examples.library_census.models import Base, engine, open_session
@@ -60,12 +61,14 @@ def census(directory: Path, *, modules: int | None, pull_the_plug: bool) -> None
                 mended.write_text(MENDED)
                 dead_letter.redrive(worker, mended)
                 dead_letter.discard_the_rest()
+                said = daily.run_report()
+                imported = importing.import_text(worker, importing.lines_of(paths))
             except Failed as error:
                 raise Failed(f"{error}\n{last_lines(log)}") from None
 
-        if not all(check.holds for check in proof.prove(paths)):
+        if not all(check.holds for check in proof.prove(paths, said, imported)):
             raise Failed("what is marked FAILED above does not hold")
-        summary.show(speed, dead)
+        summary.show(speed, dead, imported)
 
 
 def register_library(directory: Path, modules: int | None) -> list[Path]:

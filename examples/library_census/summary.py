@@ -6,6 +6,8 @@ from pathlib import Path
 from examples.library_census import report
 from examples.library_census.models import open_session
 from examples.library_census.screen import duration, say, table
+from examples.library_census.tasks import count_module
+from pgqueue import BatchStatus
 
 NEXT = """
 Next, the same by hand. In one terminal, a database like this one that is kept:
@@ -23,18 +25,19 @@ And: make demo ARGS=--pull-the-plug kills a worker in the middle.
 """
 
 
-def show(jobs_per_second: float, died: int) -> None:
+def show(jobs_per_second: float, died: int, imported: BatchStatus) -> None:
     """Print figures of the run from the queue's own history, and what to type next."""
     with open_session() as session:
-        jobs = report.jobs(session)
+        jobs = report.jobs(session, count_module.name)
         failed = report.failed_attempts(session, "failed")
         lost = report.failed_attempts(session, "lost")
         wait, run = report.latencies(session)
     say("\nSummary")
     say(
-        f"  {jobs.succeeded:,} jobs succeeded, {jobs.discarded} were discarded: "
+        f"  {jobs.succeeded:,} modules counted, {jobs.discarded} jobs were discarded: "
         f"{jobs_per_second:,.0f} jobs/s by 2 worker processes"
     )
+    say(f"  a batch of {imported.total:,} chunks imported, and a daily report run by hand")
     say(
         f"  {failed} attempts failed: {failed - died} were tried again, "
         f"{died} ended in the dead letter"

@@ -1,4 +1,4 @@
-"""The job: count one module."""
+"""The jobs: count one module, report every day, import a hundred lines."""
 
 import gc
 from collections.abc import AsyncIterator
@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from examples.library_census import report
 from examples.library_census.counting import count
-from examples.library_census.models import Count, Module, open_session
+from examples.library_census.models import Count, Line, Module, open_session
 from pgqueue import Context, Exponential, Tasks
 
 
@@ -23,6 +25,9 @@ async def worker_process() -> AsyncIterator[None]:
     gc.freeze()
     yield
 
+
+LINES = 100
+"""So many lines are imported by a job."""
 
 tasks = Tasks(transaction=open_session, lifespan=worker_process)
 
@@ -41,3 +46,21 @@ def count_module(ctx: Context, module_id: int) -> None:
     module = session.get_one(Module, module_id)
     figures = count(Path(module.path))
     session.add(Count(module_id=module.id, **asdict(figures)))
+
+
+@tasks.cron("0 18 * * *", tz="Europe/Berlin")
+@tasks.task("daily-report", queue="census", transactional=True)
+def daily_report(ctx: Context) -> dict[str, str | int]:
+    """Sum up the counts, for the day of the tick however late it runs."""
+    figures, modules, _ = report.counted(ctx.session)
+    assert ctx.scheduled_for is not None
+    day = ctx.scheduled_for.date().isoformat()
+    return {"day": day, "modules": modules, "lines": figures.lines}
+
+
+@tasks.task("import-lines", queue="census", transactional=True)
+def import_lines(ctx: Context, items: list[str], chunk_index: int, total_chunks: int) -> None:
+    """Import a chunk of a text: its rows and the end of this job are committed together."""
+    first = chunk_index * LINES
+    rows = [{"number": first + n, "text": text} for n, text in enumerate(items)]
+    ctx.session.execute(insert(Line), rows)

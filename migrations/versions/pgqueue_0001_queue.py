@@ -24,6 +24,7 @@ PARTS = (
     "schedules",
     "schedule_verbs",
     "fetch",
+    "clock",
     "rollups",
     "reconcile",
     "waiting",

@@ -81,7 +81,7 @@ async def run_async(connection: Any, operation: Operation[T], bind_arguments: An
         with _encodable(connection):
             return await _drive_async(connection, operation)
     if _is_any(connection, _ASYNC):
-        result: T = await _unscoped(connection).run_sync(run, operation, bind_arguments)
+        result: T = await unscoped(connection).run_sync(run, operation, bind_arguments)
         return result
     raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
 
@@ -92,7 +92,7 @@ def is_two_phase(connection: Any) -> bool:
     if isinstance(connection, (Connection, AsyncConnection)):
         # No public attribute tells it. One without this is taken for what nearly all are.
         return getattr(connection, "_tpc", None) is not None
-    given = _unscoped(connection)
+    given = unscoped(connection)
     if _is_any(given, _ASYNC):
         given = given.sync_session if hasattr(given, "sync_session") else given.sync_connection
     if _is_any(given, _SESSIONS):
@@ -113,7 +113,7 @@ async def driver_of_async(connection: Any, bind_arguments: Any = None) -> Any:
     """:func:`driver_of` of an asynchronous connection or session."""
     if isinstance(connection, AsyncConnection):
         return connection
-    return await _unscoped(connection).run_sync(driver_of, bind_arguments)
+    return await unscoped(connection).run_sync(driver_of, bind_arguments)
 
 
 def is_autocommit(connection: Any) -> bool:
@@ -142,7 +142,7 @@ async def require_transaction_async(connection: Any, bind_arguments: Any = None)
         _require_usable(connection, connection)
         _require_transaction(connection, connection)
     elif _is_any(connection, _ASYNC):
-        await _unscoped(connection).run_sync(require_transaction, bind_arguments)
+        await unscoped(connection).run_sync(require_transaction, bind_arguments)
     else:
         raise UnsupportedConnection(connection, _advice(connection, "run_async", _ACCEPTED_ASYNC))
 
@@ -304,7 +304,7 @@ def _advice(given: Any, function: str, accepted: str) -> str:
     return accepted
 
 
-def _unscoped(given: Any) -> Any:
+def unscoped(given: Any) -> Any:
     """The session of this thread or task, behind a scoped_session."""
     return given() if _is_any(given, _SCOPED) else given
 

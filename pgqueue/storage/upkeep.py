@@ -3,34 +3,51 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from pgqueue.options import NewJob, Seconds, keeps, milliseconds
 from pgqueue.storage.enqueueing import timeout_ms
 from pgqueue.storage.operation import Operation, query
 
+Targets = Mapping[str, float | None]
+"""Task -> the seconds that it is to take."""
 
-def sync_tasks(
-    declared: Iterable[NewJob], targets: Mapping[str, float | None] = MappingProxyType({})
-) -> Operation[int]:
+_NONE: Targets = MappingProxyType({})
+
+
+def sync_tasks(declared: Iterable[NewJob], targets: Targets = _NONE) -> Operation[int]:
     """Write down each task's defaults (a job without arguments) and the seconds it is to take by
     its *targets*; return how many tasks there are."""
+    rows = yield from query("sync_tasks", **_columns(declared, targets))
+    return len(rows)
+
+
+def sync_changed_tasks(declared: Iterable[NewJob], targets: Targets = _NONE) -> Operation[int]:
+    """:func:`sync_tasks` of those that are not written down like that; the others' rows are not
+    locked."""
+    by_name = {task.task: task for task in declared}
+    rows = yield from query("find_changed_tasks", **_columns(by_name.values(), targets))
+    if not rows:
+        return 0
+    return (yield from sync_tasks([by_name[row[0]] for row in rows], targets))
+
+
+def _columns(declared: Iterable[NewJob], targets: Targets) -> dict[str, list[Any]]:
     tasks = sorted(declared, key=lambda task: task.task)
     kept = [keeps(task) for task in tasks]
-    rows = yield from query(
-        "sync_tasks",
-        names=[task.task for task in tasks],
-        queues=[task.queue for task in tasks],
-        priorities=[task.priority for task in tasks],
-        max_attempts=[task.max_attempts for task in tasks],
-        max_crashes=[task.max_crashes for task in tasks],
-        timeouts_ms=[timeout_ms(task.timeout) for task in tasks],
-        keeps_ms=[_keep_ms(keep.succeeded) for keep in kept],
-        keeps_cancelled_ms=[_keep_ms(keep.cancelled) for keep in kept],
-        keeps_dead_ms=[_keep_ms(keep.dead) for keep in kept],
-        on_dead_tasks=[task.on_dead_task for task in tasks],
-        targets_ms=[_target_ms(targets.get(task.task)) for task in tasks],
-    )
-    return len(rows)
+    return {
+        "names": [task.task for task in tasks],
+        "queues": [task.queue for task in tasks],
+        "priorities": [task.priority for task in tasks],
+        "max_attempts": [task.max_attempts for task in tasks],
+        "max_crashes": [task.max_crashes for task in tasks],
+        "timeouts_ms": [timeout_ms(task.timeout) for task in tasks],
+        "keeps_ms": [_keep_ms(keep.succeeded) for keep in kept],
+        "keeps_cancelled_ms": [_keep_ms(keep.cancelled) for keep in kept],
+        "keeps_dead_ms": [_keep_ms(keep.dead) for keep in kept],
+        "on_dead_tasks": [task.on_dead_task for task in tasks],
+        "targets_ms": [_target_ms(targets.get(task.task)) for task in tasks],
+    }
 
 
 def _keep_ms(keep: Seconds | None) -> int | None:

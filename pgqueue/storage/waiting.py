@@ -1,9 +1,11 @@
-"""What has become of jobs: read for those who wait for them."""
+"""What has become of jobs and batches: read for those who wait for them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pgqueue.job import FINAL_STATES, State
+from pgqueue.storage.batches import BatchStatus, find_batches
 from pgqueue.storage.operation import Operation, query
 
 RUNG = "pgqueue_done"
@@ -40,6 +42,27 @@ def read_status(ids: Sequence[int]) -> Operation[dict[int, Reading]]:
     """Return those of *ids* that are in a table, in one snapshot."""
     rows = yield from query("read_status", ids=list(ids))
     return {row[0]: Reading._make(row) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReading:
+    """A batch as one read found it. Two are equal if nothing has happened between them."""
+
+    total: int
+    done: int
+    status: BatchStatus = field(compare=False)
+    """All that was read; the clock, which always goes on, among it."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to run, unless a person redrives it."""
+        return self.status.is_complete
+
+
+def read_batches(ids: Sequence[int]) -> Operation[dict[int, BatchReading]]:
+    """Return those of the batches *ids* that there are, in one snapshot."""
+    found = yield from find_batches(ids)
+    return {each.id: BatchReading(each.total, each.done, each) for each in found}
 
 
 def hold_bell() -> Operation[bool]:

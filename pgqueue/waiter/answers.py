@@ -4,12 +4,13 @@ need news; looping with ``for`` or ``async for`` differs only in how that is wai
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from typing import Any, Generic, Self, TypeVar
 
-from pgqueue.errors import JobGone, WaitInsideTransaction, WaitTimeout
+from pgqueue.errors import BatchNotFound, BatchTimeout, JobGone, WaitInsideTransaction, WaitTimeout
+from pgqueue.storage.batches import BatchStatus
 from pgqueue.storage.enqueueing import Enqueued
-from pgqueue.storage.waiting import Reading
+from pgqueue.storage.waiting import BatchReading, Reading
 from pgqueue.tasks import Tasks
 from pgqueue.waiter.inbox import Inbox
-from pgqueue.waiter.lookout import Lookout
+from pgqueue.waiter.lookout import AnyInbox, Lookout
 from pgqueue.waiter.status import Finished, JobStatus, finished_of, status_of
 
 T = TypeVar("T")
@@ -20,9 +21,9 @@ Jobs = Mapping[int, Any]
 
 
 class Answers(Generic[T]):
-    """What becomes of jobs, to be looped over once, with ``for`` or ``async for``."""
+    """What becomes of jobs or a batch, to be looped over once, with ``for`` or ``async for``."""
 
-    def __init__(self, lookout: Lookout, inbox: Inbox, story: Story[T]) -> None:
+    def __init__(self, lookout: Lookout, inbox: AnyInbox, story: Story[T]) -> None:
         self._lookout = lookout
         self._inbox = inbox
         self._story = story
@@ -68,7 +69,7 @@ class Answers(Generic[T]):
             self._lookout.watch(self._inbox)
 
 
-def completions(inbox: Inbox, jobs: Jobs, tasks: Tasks | None) -> Story[Finished]:
+def completions(inbox: Inbox[Reading], jobs: Jobs, tasks: Tasks | None) -> Story[Finished]:
     """Yield each job as it is over. Those that were never seen are gone when time is up."""
     seen: dict[int, Reading | None] = {}
     open_ids = set(jobs)
@@ -99,7 +100,7 @@ def completions(inbox: Inbox, jobs: Jobs, tasks: Tasks | None) -> Story[Finished
         inbox.closed = True
 
 
-def changes(inbox: Inbox, job_id: int, job: Any, tasks: Tasks | None) -> Story[JobStatus]:
+def changes(inbox: Inbox[Reading], job_id: int, job: Any, tasks: Tasks | None) -> Story[JobStatus]:
     """Yield the job as it is, and whenever that has changed, until it is over."""
     seen: dict[int, Reading | None] = {}
     try:
@@ -122,6 +123,30 @@ def changes(inbox: Inbox, job_id: int, job: Any, tasks: Tasks | None) -> Story[J
                 if reading.is_over:
                     return
             seen[job_id] = reading
+    finally:
+        inbox.closed = True
+
+
+def completion(inbox: Inbox[BatchReading], batch_id: int) -> Story[BatchStatus]:
+    """Yield the batch once nothing is left to run in it."""
+    seen: BatchReading | None = None
+    try:
+        while True:
+            news = inbox.take()
+            if news is None:
+                if not inbox.is_late():
+                    yield None
+                    continue
+                if seen is None:
+                    raise BatchNotFound(batch_id)
+                raise BatchTimeout(seen.status)
+            _, reading = news
+            if reading is None and seen is not None:
+                raise BatchNotFound(batch_id)
+            if reading is not None and reading.is_over:
+                yield reading.status
+                return
+            seen = reading
     finally:
         inbox.closed = True
 

@@ -6,28 +6,30 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
-from pgqueue.storage.waiting import Reading
+from pgqueue.storage.waiting import BatchReading, Reading
 
-News = tuple[int, Reading | None]
-"""A job's id, and what was read of it; ``None``: it is in no table."""
+R = TypeVar("R", Reading, BatchReading)
 
 
-class Inbox:
-    """News of some jobs, for one wait that ends at *deadline* (of the monotonic clock).
+class Inbox(Generic[R]):
+    """News of some jobs or batches, for one wait that ends at *deadline* (of the monotonic clock).
 
-    ``receive`` and ``fail`` are called by the lookout's thread alone, the rest by whoever waits.
+    *kind* is how they are read. ``receive`` and ``fail`` are called by the lookout's thread alone,
+    the rest by whoever waits.
     """
 
-    def __init__(self, ids: Iterable[int], deadline: float) -> None:
+    def __init__(self, kind: type[R], ids: Iterable[int], deadline: float) -> None:
+        self.kind: type[Any] = kind
         self.pending = set(ids)
-        """The jobs of which more news may come. The lookout's."""
+        """Those of which more news may come. The lookout's."""
         self.deadline = deadline
         self.closed = False
         """Whether nobody wants more news. A plain flag, for it is also set by the collector."""
         self.error: Exception | None = None
-        self._last: dict[int, Reading | None] = {}
-        self._news: deque[News] = deque()
+        self._last: dict[int, R | None] = {}
+        self._news: deque[tuple[int, R | None]] = deque()
         self._wake: Callable[[], None] = lambda: None
         self._event = threading.Event()
         self._event_async = asyncio.Event()
@@ -36,18 +38,18 @@ class Inbox:
     def is_wanted(self) -> bool:
         return not self.closed and bool(self.pending) and time.monotonic() < self.deadline
 
-    def receive(self, readings: Mapping[int, Reading]) -> None:
+    def receive(self, readings: Mapping[int, R]) -> None:
         """Take note of what was read; keep what has changed, and wake who waits."""
         changed = False
-        for job_id in list(self.pending):
-            reading = readings.get(job_id)
-            if job_id in self._last and self._last[job_id] == reading:
+        for each in list(self.pending):
+            reading = readings.get(each)
+            if each in self._last and self._last[each] == reading:
                 continue
-            is_gone = reading is None and job_id in self._last
+            is_gone = reading is None and each in self._last
             if is_gone or (reading is not None and reading.is_over):
-                self.pending.discard(job_id)
-            self._last[job_id] = reading
-            self._news.append((job_id, reading))
+                self.pending.discard(each)
+            self._last[each] = reading
+            self._news.append((each, reading))
             changed = True
         if changed:
             self._wake()
@@ -58,8 +60,9 @@ class Inbox:
         self.pending.clear()
         self._wake()
 
-    def take(self) -> News | None:
-        """Return the next news, if there is some. Raises what the lookout failed with."""
+    def take(self) -> tuple[int, R | None] | None:
+        """Return the next news, if there is some: an id, and what was read (``None``: it is in no
+        table). Raises what the lookout failed with."""
         with suppress(IndexError):
             return self._news.popleft()
         if self.error is not None:

@@ -1,13 +1,24 @@
 """The one connection through which a waiter sees the database."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from psycopg import Connection
 
 from pgqueue.storage.connect import connect, deadline, is_pooled
 from pgqueue.storage.drivers import run
-from pgqueue.storage.waiting import RUNG, Reading, hold_bell, read_status, release_bell
+from pgqueue.storage.operation import Operation
+from pgqueue.storage.waiting import (
+    RUNG,
+    BatchReading,
+    Reading,
+    hold_bell,
+    read_batches,
+    read_status,
+    release_bell,
+)
+
+R = TypeVar("R")
 
 _ANSWER_WITHIN = 10.0
 _AT_ONCE = 1000
@@ -63,12 +74,21 @@ class Line:
                 run(self._connection, release_bell())
 
     def read(self, ids: Sequence[int]) -> dict[int, Reading]:
-        """Return those of *ids* that are in a table."""
+        """Return those jobs of *ids* that are in a table."""
+        return self._read(ids, read_status)
+
+    def read_batches(self, ids: Sequence[int]) -> dict[int, BatchReading]:
+        """Return those batches of *ids* that there are."""
+        return self._read(ids, read_batches)
+
+    def _read(
+        self, ids: Sequence[int], reading: Callable[[Sequence[int]], Operation[dict[int, R]]]
+    ) -> dict[int, R]:
         assert self._connection is not None
-        found: dict[int, Reading] = {}
+        found: dict[int, R] = {}
         for first in range(0, len(ids), _AT_ONCE):
             with deadline(self._connection, _ANSWER_WITHIN):
-                found |= run(self._connection, read_status(ids[first : first + _AT_ONCE]))
+                found |= run(self._connection, reading(ids[first : first + _AT_ONCE]))
         return found
 
     def was_rung(self) -> bool:

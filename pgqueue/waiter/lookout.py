@@ -1,4 +1,4 @@
-"""The thread that looks after the jobs everybody in this process waits for."""
+"""The thread that looks after the jobs and batches everybody in this process waits for."""
 
 import logging
 import os
@@ -8,15 +8,20 @@ import socket
 import threading
 import time
 import weakref
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from pgqueue.errors import SchemaMismatch, WaitFailed
 from pgqueue.storage.schema import NEEDED
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
+from pgqueue.storage.waiting import BatchReading, Reading
 from pgqueue.waiter.inbox import Inbox
 from pgqueue.waiter.line import Line
 
 log = logging.getLogger("pgqueue.waiter")
+
+AnyInbox = Inbox[Any]
 
 _SOON = 0.05
 """How far apart two readings are at least, however often the bell rings."""
@@ -29,8 +34,8 @@ _NO_SCHEMA = ("3F000", "42P01", "42883")
 
 
 class Lookout:
-    """Reads the state of all awaited jobs in one statement: new ones at once, all of them when a
-    finish rings, and every second whatever happens.
+    """Reads the state of all awaited jobs in one statement, and of all batches in another: new ones
+    at once, all of them when a finish rings, and every second whatever happens.
 
     The order is LISTEN, hold the bell, read: what ends after the reading rings. A finish that
     probed the bell before it was held, and commits after the reading, rings nobody; so the first
@@ -50,8 +55,8 @@ class Lookout:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._new: list[Inbox] = []
-        self._inboxes: list[Inbox] = []
+        self._new: list[AnyInbox] = []
+        self._inboxes: list[AnyInbox] = []
         self._line = Line(self._dsn)
         self._ends: tuple[socket.socket, socket.socket] | None = None
         self._step = _FIRST_STEP
@@ -66,8 +71,8 @@ class Lookout:
             end.close()
         self._begin()
 
-    def watch(self, inbox: Inbox) -> None:
-        """Have *inbox* receive what is read of its jobs, until it does not want more."""
+    def watch(self, inbox: AnyInbox) -> None:
+        """Have *inbox* receive what is read of its jobs or batches, until it wants no more."""
         with self._lock:
             if self._closing:
                 raise WaitFailed("the waiter was closed")
@@ -132,11 +137,16 @@ class Lookout:
             self._step = min(self._step * 2, _EVERY)
         self._recover()
 
-    def _read(self, inboxes: list[Inbox]) -> None:
-        ids = sorted({job_id for inbox in inboxes for job_id in inbox.pending})
+    def _read(self, inboxes: Sequence[AnyInbox]) -> None:
+        self._read_into([inbox for inbox in inboxes if inbox.kind is Reading], self._line.read)
+        batches = [inbox for inbox in inboxes if inbox.kind is BatchReading]
+        self._read_into(batches, self._line.read_batches)
+
+    def _read_into(self, inboxes: list[AnyInbox], read: Callable[[list[int]], Any]) -> None:
+        ids = sorted({each for inbox in inboxes for each in inbox.pending})
         if not ids:
             return
-        readings = self._line.read(ids)
+        readings = read(ids)
         self.reads += 1
         for inbox in inboxes:
             inbox.receive(readings)
@@ -170,7 +180,7 @@ class Lookout:
         if self._line.was_rung():
             self._due = min(self._due, self._read_at + _SOON)
 
-    def _take_new(self) -> list[Inbox]:
+    def _take_new(self) -> list[AnyInbox]:
         with self._lock:
             new, self._new = self._new, []
         return new

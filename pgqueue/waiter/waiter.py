@@ -10,9 +10,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pgqueue.errors import InvalidOption, WaitTimeout
 from pgqueue.options import Seconds, milliseconds
+from pgqueue.storage.batches import Batch, BatchStatus
 from pgqueue.storage.enqueueing import Enqueued
+from pgqueue.storage.waiting import BatchReading, Reading
 from pgqueue.tasks import Tasks
-from pgqueue.waiter.answers import Answers, Jobs, changes, completions
+from pgqueue.waiter.answers import Answers, changes, completion, completions
 from pgqueue.waiter.inbox import Inbox
 from pgqueue.waiter.lookout import Lookout
 from pgqueue.waiter.status import Finished, JobStatus, id_of
@@ -101,7 +103,7 @@ class Waiter:
         not over :class:`WaitTimeout` is raised.
         """
         by_id = {id_of(job): job for job in jobs}
-        inbox = self._inbox(by_id, timeout)
+        inbox = Inbox(Reading, by_id, _deadline(timeout))
         return Answers(self._lookout, inbox, completions(inbox, by_id, self._tasks))
 
     def watch(self, job: int | Enqueued, *, timeout: Seconds) -> Answers[JobStatus]:
@@ -112,8 +114,28 @@ class Waiter:
         :class:`WaitTimeout` and the rest like :meth:`wait`.
         """
         job_id = id_of(job)
-        inbox = self._inbox({job_id: job}, timeout)
+        inbox = Inbox(Reading, [job_id], _deadline(timeout))
         return Answers(self._lookout, inbox, changes(inbox, job_id, job, self._tasks))
+
+    def wait_batch(self, batch: int | Batch, *, timeout: Seconds) -> BatchStatus:
+        """Return how the batch stands once nothing is left to run in it, well or not.
+
+        Its callbacks are enqueued within a second after that. Raises :class:`BatchTimeout` (a
+        ``TimeoutError``) with how it stands, :class:`BatchNotFound` when time is up and no such
+        batch was ever committed, and the rest like :meth:`wait`.
+        """
+        with self._batch(batch, timeout) as answers:
+            return next(answers)
+
+    async def wait_batch_async(
+        self,
+        batch: int | Batch,
+        *,
+        timeout: Seconds,  # noqa: ASYNC109  the time is the lookout's affair
+    ) -> BatchStatus:
+        """:meth:`wait_batch` in a coroutine."""
+        with self._batch(batch, timeout) as answers:
+            return await anext(answers)
 
     def close(self) -> None:
         """Disconnect. Whoever still waits gets :class:`WaitFailed`."""
@@ -131,10 +153,20 @@ class Waiter:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
-    def _inbox(self, jobs: Jobs, timeout: Seconds) -> Inbox:
-        if milliseconds(timeout, "timeout") == 0:
-            raise InvalidOption("timeout", "must be longer than nothing; find_status() only looks")
-        return Inbox(jobs, time.monotonic() + milliseconds(timeout, "timeout") / 1000)
+    def _batch(self, batch: int | Batch, timeout: Seconds) -> Answers[BatchStatus]:
+        batch_id = batch.id if isinstance(batch, (Batch, BatchStatus)) else batch
+        if isinstance(batch_id, bool) or not isinstance(batch_id, int) or batch_id < 1:
+            raise InvalidOption(
+                "batch", f"must be a batch's id, or what enqueue_batch() returned, not {batch!r}"
+            )
+        inbox = Inbox(BatchReading, [batch_id], _deadline(timeout))
+        return Answers(self._lookout, inbox, completion(inbox, batch_id))
+
+
+def _deadline(timeout: Seconds) -> float:
+    if milliseconds(timeout, "timeout") == 0:
+        raise InvalidOption("timeout", "must be longer than nothing; find_status() only looks")
+    return time.monotonic() + milliseconds(timeout, "timeout") / 1000
 
 
 def _in_order(jobs: Iterable[int | Enqueued], finished: dict[int, Finished]) -> list[Finished]:

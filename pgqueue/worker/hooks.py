@@ -62,10 +62,14 @@ class Reporter:
             if not event.will_retry:
                 self._call(self._tasks.dead_hooks, event)
 
-    async def finish(self, seconds: float) -> None:
-        """Give running hooks some time to end."""
+    async def settle(self, seconds: float | None = None) -> None:
+        """Wait until the hooks that run have ended, for so many seconds at most."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+
+    async def finish(self, seconds: float) -> None:
+        """Give running hooks some time to end; call no more."""
+        await self.settle(seconds)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _note_slow(self, job: Job, took: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import psycopg
 from psycopg.errors import LockNotAvailable
 
+from pgqueue.failpoints import reach
 from pgqueue.job import Job
 from pgqueue.outcome import Committed, Lost, Outcome
 from pgqueue.storage import claiming, finishing, jobs, rollups, upkeep
@@ -126,6 +127,8 @@ class Pump:
         statements += claims
         if looks:
             statements.append(self._claimer.find_suspects())
+        if batch:
+            reach("before commit")
         sent = boottime()
         try:
             answers = await self._session.run_together(statements)
@@ -135,6 +138,8 @@ class Pump:
             if not batch or not await self._spare_the_others(batch, error):
                 raise
             return True
+        if batch:
+            reach("after commit")
         found = looks and bool(answers.pop()[0][0])
         if looks:
             self._claimer.looked(found)
@@ -147,6 +152,8 @@ class Pump:
         self._completer.written(batch, finishing.accepted(writes, answers[len(notes) :]))
         self._noter.written(said)
         self._made_partitions = False
+        if claimed:
+            reach("after claim")
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(self._claimer.short_of(limits, claimed))
         if claimed:
@@ -219,6 +226,7 @@ class Pump:
         suspects = await self._session.run(self._claimer.claim_suspects())
         self._claimer.claimed_apart(bool(suspects))
         if suspects:
+            reach("after claim")
             log.info("running apart %d jobs that were there when a worker vanished", len(suspects))
             self._crew.offer(self._holdings.add(suspects, sent))
             self._wait = _FIRST_WAIT

@@ -9,6 +9,7 @@ import psycopg
 
 from pgqueue.context import Context
 from pgqueue.errors import LeaseLost, OtherDatabase, PgqueueError, UnsupportedConnection
+from pgqueue.failpoints import reach
 from pgqueue.failure import is_conflict
 from pgqueue.outcome import Committed, Succeeded, Undecided
 from pgqueue.storage import finishing, jobs, noting, schema
@@ -195,19 +196,23 @@ class HandlerTransaction:
         return bool(accepted)
 
     def _commit(self, commit: Callable[[], None], succeeded: Succeeded) -> None:
+        reach("before commit")
         try:
             commit()
         except BaseException as error:
             self._note_commit_error(error)
             raise
+        reach("after commit")
         self._context.outcome = Committed(*succeeded[:3])
 
     async def _commit_async(self, commit: Callable[[], Any], succeeded: Succeeded) -> None:
+        reach("before commit")
         try:
             await commit()
         except BaseException as error:
             self._note_commit_error(error)
             raise
+        reach("after commit")
         self._context.outcome = Committed(*succeeded[:3])
 
     def _note_commit_error(self, error: BaseException) -> None:

@@ -21,13 +21,13 @@ BEGIN
             name, task, args, cron, every, seconds, tz, start_at, end_at, max_runs, misfire,
             misfire_max, grace, overlap, jitter, queue, priority, max_attempts, max_crashes,
             timeout_ms, expires, keep, keep_cancelled, keep_dead, on_dead_task, actor, metadata,
-            source)
+            source, ticked_until)
         SELECT wanted.name, wanted.task, wanted.args, wanted.cron, wanted.every, wanted.seconds,
             wanted.tz, wanted.start_at, wanted.end_at, wanted.max_runs, wanted.misfire,
             wanted.misfire_max, wanted.grace, wanted.overlap, wanted.jitter, wanted.queue,
             wanted.priority, wanted.max_attempts, wanted.max_crashes, wanted.timeout_ms,
             wanted.expires, wanted.keep, wanted.keep_cancelled, wanted.keep_dead,
-            wanted.on_dead_task, wanted.actor, wanted.metadata, wanted.source
+            wanted.on_dead_task, wanted.actor, wanted.metadata, wanted.source, clock_timestamp()
         -- Looked for first: an INSERT that finds its name taken has used up an id all the same.
         WHERE NOT EXISTS (SELECT FROM pgqueue.schedules AS there WHERE there.name = wanted.name)
         ON CONFLICT (name) DO NOTHING;
