@@ -2,14 +2,8 @@
 --   psql -f sql/dead.sql
 -- Then, for one of them: SELECT pgqueue.retry(id) or SELECT pgqueue.discard(id, reason => '...').
 SELECT
-    task, reason, error_type,
-    count(*) AS jobs,
-    min(died_at) AS first_died,
-    max(died_at) AS last_died,
-    (array_agg(id ORDER BY died_at DESC))[1:5] AS newest_ids,
-    left(min(error), 100) AS sample
-FROM pgqueue.jobs
-WHERE state = 'dead'
-GROUP BY task, reason, error_type, fingerprint
-ORDER BY jobs DESC, last_died DESC
+    error_type, jobs, at_least, tasks, reasons, first_seen, last_seen, left(sample, 100) AS sample,
+    newest_ids
+FROM pgqueue.dead_groups
+ORDER BY jobs DESC, last_seen DESC
 LIMIT 50;

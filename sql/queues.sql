@@ -1,15 +1,9 @@
--- How deep is each queue, and how old is its oldest waiting job?
+-- How does each queue stand: how much waits, runs and fails, how long, and who works on it?
 --   psql -f sql/queues.sql
--- Counts every live row: fine up to some hundred thousand; `pgqueue status` stays cheap beyond that.
+-- The four numbers to watch: available, running, failure_rate, avg_run. Cheap at any size; a count
+-- named in at_least stopped at its limit. Columns: \d+ pgqueue.queue_stats
 SELECT
-    job.queue,
-    count(*) FILTER (WHERE job.state = 'available') AS available,
-    count(*) FILTER (WHERE job.state = 'scheduled') AS scheduled,
-    count(*) FILTER (WHERE job.state = 'running') AS running,
-    count(*) FILTER (WHERE job.state = 'dead') AS dead,
-    clock_timestamp() - min(job.run_at) FILTER (WHERE job.state = 'available') AS oldest_waits,
-    settings.paused_at
-FROM pgqueue.jobs AS job
-LEFT JOIN pgqueue.queues AS settings ON settings.name = job.queue
-GROUP BY job.queue, settings.paused_at
-ORDER BY job.queue;
+    queue, available, scheduled, retrying, running, dead, at_least, oldest_waits, delay,
+    failure_rate, finished, avg_run, workers, slots, paused_at
+FROM pgqueue.queue_stats
+ORDER BY queue;

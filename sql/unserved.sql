@@ -1,13 +1,6 @@
--- Which waiting tasks does no live worker know? They wait, untouched, until one does.
+-- Which waiting tasks does no living worker know? They wait, untouched, until one does.
 --   psql -f sql/unserved.sql
-SELECT job.task, job.queue, count(*) AS waiting, min(job.run_at) AS since
-FROM pgqueue.jobs AS job
-WHERE job.state = 'available'
-    AND NOT EXISTS (
-        SELECT FROM pgqueue.workers AS worker
-        WHERE worker.seen_at > clock_timestamp() - interval '2 minutes'
-            AND job.task = ANY(worker.tasks) AND worker.queues::jsonb ? job.queue
-    )
-GROUP BY job.task, job.queue
-ORDER BY waiting DESC
+SELECT queue, task, waiting, oldest_waits, reason
+FROM pgqueue.unserved_tasks
+ORDER BY oldest_waits DESC
 LIMIT 50;

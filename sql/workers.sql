@@ -1,10 +1,5 @@
--- Who is alive, what does each serve, and how much does it hold?
+-- Who is alive, what does each serve, how much does it hold, and does it hear when it is called?
 --   psql -f sql/workers.sql
-SELECT
-    worker.id, worker.host, worker.pid, worker.version, worker.queues,
-    clock_timestamp() - worker.started_at AS up_for,
-    clock_timestamp() - worker.seen_at AS seen_ago,
-    (SELECT count(*) FROM pgqueue.jobs AS job
-     WHERE job.lease_until IS NOT NULL AND job.worker_id = worker.id) AS holds
-FROM pgqueue.workers AS worker
-ORDER BY worker.started_at;
+SELECT id, host, pid, version, queues, tasks, slots, holds, alive, listening, up_for, seen_ago
+FROM pgqueue.worker_stats
+ORDER BY started_at;

@@ -103,7 +103,8 @@ def test_what_was_busy_is_said(pgqueue_command: Command) -> None:
 def test_a_batch_that_is_none_is_refused(pgqueue_command: Command, verb: str) -> None:
     said = pgqueue_command("batches", verb, 4711, exits=1).stderr
     assert said == (
-        "Error: no batch 4711: it never existed, was rolled back, or was over for 30 days\n"
+        "Error: no batch 4711: it never existed, is not committed yet, was rolled back, "
+        "or was over for 30 days\n"
     )
 
 

@@ -68,6 +68,7 @@ class Desk:
             queues={"default": slots},
             prefetch=0,
             executor=Executor(tasks, threads=1),
+            on_start=lambda job, moment: None,
             on_outcome=lambda outcome: None,
             is_fresh=lambda hold: True,
             on_stale=lambda: None,

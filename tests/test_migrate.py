@@ -36,8 +36,11 @@ UNION ALL
 SELECT 'constraint', format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE connamespace = 'pgqueue'::regnamespace
 UNION ALL
-SELECT 'function', pg_get_functiondef(oid)
+SELECT 'function', CASE prokind WHEN 'a' THEN oid::regprocedure::text
+    ELSE pg_get_functiondef(oid) END
 FROM pg_proc WHERE pronamespace = 'pgqueue'::regnamespace
+UNION ALL
+SELECT 'view', format('%s %s', viewname, definition) FROM pg_views WHERE schemaname = 'pgqueue'
 ORDER BY what
 """
 

@@ -510,3 +510,49 @@ def _arbiters(plan: dict[str, Any]) -> set[str]:
     for below in plan.get("Plans", ()):
         found |= _arbiters(below)
     return found
+
+
+LOOKS = [
+    *(
+        f"pgqueue.{view}"
+        for view in (
+            *("queue_stats", "task_stats", "throughput", "hourly_throughput", "daily_throughput"),
+            *("running_jobs", "retries", "dead_groups", "unserved_tasks", "worker_stats"),
+            *("batch_stats", "audit_log", "alerts", "schedule_status"),
+        )
+    ),
+    *(f"pgqueue.why_not_running({id})" for id in (1, 21_000, 1_000_007)),
+    "pgqueue.job_story(1000007)",
+]
+BIG = r"(jobs|finished_jobs|attempts)(_\d{8}|_default)?"
+
+
+def read_whole(dsn: str, look: str) -> list[str]:
+    """The big tables that *look* walks through from end to end, in anybody's session: as counted by
+    the server, for the plans of functions cannot be seen from outside."""
+    with psycopg.connect(dsn) as anybody:
+        anybody.execute(f"SELECT * FROM {look}").fetchall()  # noqa: S608  fixed names
+        scans = anybody.execute(
+            "SELECT relname FROM pg_stat_xact_user_tables"
+            " WHERE schemaname = 'pgqueue' AND seq_scan > 0"
+        ).fetchall()
+    return [table for (table,) in scans if re.fullmatch(BIG, table)]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_no_view_reads_a_big_table_whole(tables: Connection, look: str) -> None:
+    assert read_whole(tables.info.dsn, look) == []
+
+
+def test_a_table_that_is_read_whole_would_be_seen(tables: Connection) -> None:
+    assert read_whole(tables.info.dsn, "(SELECT max(args::text) FROM pgqueue.jobs) AS size") == [
+        "jobs"
+    ]
+
+
+def test_every_view_is_looked_at_here(tables: Connection) -> None:
+    views = tables.execute(
+        "SELECT 'pgqueue.' || viewname FROM pg_views WHERE schemaname = 'pgqueue'"
+        " AND viewname NOT IN ('all_jobs', 'job_progress', 'expired_partitions')"
+    ).fetchall()
+    assert {view for (view,) in views} <= set(LOOKS)

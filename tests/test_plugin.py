@@ -13,6 +13,7 @@ import pytest
 from pgqueue import PgqueueError, Tasks, Waiter, enqueue, migrate
 from pgqueue.testing import Databases, WorkerThread, fake
 from tests.command import environment
+from tests.postgres import Server
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -62,7 +63,7 @@ def test_without_a_server_it_starts_one_and_leaves_nothing_behind(tmp_path: Path
     assert list(home.iterdir()) == []
 
 
-def test_an_applications_own_tables_are_prepared_once(tmp_path: Path, server: Databases) -> None:
+def test_an_applications_own_tables_are_prepared_once(tmp_path: Path, own_server: Server) -> None:
     (tmp_path / "conftest.py").write_text(
         "import psycopg, pytest\n"
         "def prepare(dsn):\n"
@@ -85,9 +86,10 @@ def test_an_applications_own_tables_are_prepared_once(tmp_path: Path, server: Da
         "        assert not connection.execute('SELECT * FROM books').fetchall()\n"
     )
 
-    before = databases(server.dsn)
-    assert "3 passed" in run_pytest(tmp_path, PGQUEUE_TEST_DSN=server.dsn)
-    assert databases(server.dsn) <= before
+    dsn = own_server.dsn()
+    before = databases(dsn)
+    assert "3 passed" in run_pytest(tmp_path, PGQUEUE_TEST_DSN=dsn)
+    assert databases(dsn) == before
 
 
 def databases(dsn: str) -> set[str]:

@@ -117,7 +117,7 @@ class Scene:
             "grace": timedelta(0),
         }
         async with (
-            asyncio.timeout(40),
+            asyncio.timeout(120),
             Worker(self.tasks, self.dsn, Settings(**{**fast, **settings})),
         ):
             while any(self.state(job_id) != until for job_id in job_ids):

@@ -10,6 +10,7 @@ import click
 import psycopg
 
 from pgqueue.cli import (
+    alerts,
     batches,
     dev,
     doctor,
@@ -77,7 +78,7 @@ decide: PGHOST, PGDATABASE, PGSERVICE, ...
 
 \b
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 configuration,
-connection or schema.
+connection or schema. `alerts` has its own.
 """,
 )
 @click.version_option(VERSION, message="pgqueue %(version)s")
@@ -94,6 +95,7 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    alerts.alerts,
     doctor.doctor,
     jobs.jobs,
     batches.batches,

@@ -46,6 +46,7 @@ Examples:
   pgqueue status --json | jq '.queues[] | select(.dead.size > 0)'
 \b
 WAITING jobs can run now, OLDEST is how long one of them has waited.
+SCHEDULED ones are due later, those that failed and are tried again included.
 A count such as 10,000+ is "at least": no big table is counted.
 """
 )
@@ -81,7 +82,7 @@ def _queue_row(queue: QueueStatus) -> list[str]:
     return [
         queue.name,
         _count(queue.available),
-        _count(queue.scheduled),
+        number(queue.scheduled.size + queue.retrying.size, at_least=queue.scheduled.at_least),
         _count(queue.running),
         _count(queue.dead),
         "" if waited is None else duration(waited),

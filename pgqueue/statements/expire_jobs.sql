@@ -16,6 +16,11 @@ WITH late AS MATERIALIZED (
         history = pgqueue.last_attempts(job.id, NULL, NULL, NULL, NULL, NULL)
     FROM late
     WHERE job.id = late.id
-    RETURNING job.id
+    RETURNING job.queue, job.task
+), told AS (
+    INSERT INTO pgqueue.tallies (at, queue, task, dead)
+    SELECT date_trunc('minute', clock_timestamp(), 'UTC'), queue, task, count(*)
+    FROM buried
+    GROUP BY queue, task
 )
 SELECT count(*) FROM buried

@@ -61,6 +61,16 @@ WITH expired AS MATERIALIZED (
     SELECT id, attempt, lost_since, clock_timestamp(), pgqueue.attempt_expiry(), lost_worker,
         'lost', queue, task, 'LeaseLost', 'the worker stopped renewing its lease'
     FROM rescued
+), told AS (
+    INSERT INTO pgqueue.tallies (at, queue, task, lost, retried, dead, cancelled)
+    SELECT date_trunc('minute', clock_timestamp(), 'UTC'), queue, task,
+        count(*) FILTER (WHERE state <> 'cancelled'), count(*) FILTER (WHERE state = 'available'),
+        count(*) FILTER (WHERE state = 'dead'), count(*) FILTER (WHERE state = 'cancelled')
+    FROM (
+        SELECT queue, task, state FROM rescued
+        UNION ALL SELECT queue, task, 'cancelled' FROM cancelled
+    ) AS ended
+    GROUP BY queue, task
 )
 SELECT
     (SELECT count(*) FROM rescued WHERE state = 'available') AS rescued,

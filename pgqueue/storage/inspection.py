@@ -17,7 +17,7 @@ MOST_LINES = 400
 COUNTED_UP_TO = 10_000
 """No count goes further: it then means "at least"."""
 
-COUNTED_IN_ALL = 200_000
+COUNTED_IN_ALL = 100_000
 """So many waiting jobs are counted over all queues, each queue having its share."""
 
 MOST_QUEUES = 1000
@@ -131,6 +131,8 @@ class QueueStatus(NamedTuple):
     name: str
     available: Count
     scheduled: Count
+    retrying: Count
+    """Scheduled after a failure; not in *scheduled*."""
     running: Count
     dead: Count
     oldest_at: datetime | None
@@ -185,7 +187,7 @@ def queue_status() -> Operation[list[QueueStatus]]:
     rows = yield from query(
         "queue_status", cap=COUNTED_UP_TO, budget=COUNTED_IN_ALL, most=MOST_QUEUES
     )
-    return [QueueStatus._make((row[0], *_counts(row[1:9]), *row[9:])) for row in rows]
+    return [QueueStatus._make((row[0], *_counts(row[1:11]), *row[11:])) for row in rows]
 
 
 def list_workers() -> Operation[list[WorkerStatus]]:

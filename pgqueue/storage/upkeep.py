@@ -66,8 +66,9 @@ def record_worker(
     version: str,
     queues: Mapping[str, int],
     tasks: Sequence[str],
+    listening: bool = True,
 ) -> Operation[None]:
-    """Say that the worker is alive."""
+    """Say that the worker is alive, and whether it hears when a job becomes available."""
     yield from query(
         "record_worker",
         worker_id=worker_id,
@@ -76,6 +77,7 @@ def record_worker(
         version=version,
         queues=json.dumps(dict(queues)),
         tasks=list(tasks),
+        listening=listening,
     )
 
 
@@ -86,13 +88,15 @@ def remove_worker(*, worker_id: str) -> Operation[None]:
 
 def prune(*, limit: int) -> Operation[int]:
     """Forget workers long silent, keys whose lifetime is over, dead jobs that were not to wait for
-    ever, batches long over and old ticks, up to *limit* of each; return how many."""
+    ever, batches long over, old ticks and rollups, up to *limit* of each; return how many."""
     workers = yield from query("prune_workers")
     keys = yield from query("prune_keys", limit=limit)
     dead = yield from query("discard_dead", limit=limit)
     batches = yield from query("prune_batches", limit=limit)
     ticks = yield from query("prune_ticks", limit=limit)
-    return sum(int(rows[0][0]) for rows in (workers, keys, dead, batches, ticks))
+    rollups = yield from query("prune_rollups", limit=limit)
+    pruned = (workers, keys, dead, batches, ticks, rollups)
+    return sum(int(rows[0][0]) for rows in pruned)
 
 
 def make_partitions() -> Operation[int]:

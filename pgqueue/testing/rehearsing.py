@@ -24,6 +24,7 @@ from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.hooks import Reporter
 from pgqueue.worker.leases import Leases
 from pgqueue.worker.notes import Notes
+from pgqueue.worker.tally import Tally
 from pgqueue.zones import tzdata_version
 
 ENDLESS = 10_000
@@ -85,7 +86,8 @@ class Rehearsal:
             transaction = None if self._tasks.transaction is None else self._joined
             self._executor = InProcessExecutor(self._tasks, self._state, transaction, self._notes)
             stack.callback(self._executor.close)
-            self._reporter = Reporter(self._tasks, self._worker_id, on_retry=lambda _: None)
+            untold = Tally()  # a test's jobs are in no statistics
+            self._reporter = Reporter(self._tasks, self._worker_id, untold, on_retry=lambda _: None)
             stack.push_async_callback(self._reporter.finish, 0)
             if until is None:
                 await self._work()

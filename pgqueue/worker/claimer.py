@@ -5,7 +5,7 @@ import json
 import zlib
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 from pgqueue.job import Job
@@ -48,6 +48,8 @@ class Claimer:
         self._lease = lease
         self.cursors = Cursors({queue: _priorities(tasks) for queue in crew.lanes})
         self._sweeps_with = zlib.crc32(json.dumps([sorted(crew.lanes), self._tasks]).encode()) >> 1
+        self.now: datetime | None = None
+        """What time it was by the database's clock at the last claim."""
         self._has_room = False
         self._from_head = True
         self._sweeps = False
@@ -119,6 +121,7 @@ class Claimer:
         """Take what those statements came to; return the jobs."""
         now = boottime()
         claim = claiming.claimed(answers[0])
+        self.now = claim.at
         if self._from_head:
             self.slow_since_now = self.cursors.searched(limits, claim, now)
         else:

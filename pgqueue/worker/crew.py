@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pgqueue.context import Why
+from pgqueue.job import Job
 from pgqueue.outcome import Outcome, Released
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.executor import Executor
@@ -22,8 +23,9 @@ _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) el
 class Crew:
     """Runs the jobs that were claimed, at most ``slots`` of each queue at once.
 
-    *on_outcome* is called once for each job that was offered. *is_fresh* is the start gate: a job
-    whose lease may have run out while the machine slept is not started; *on_stale* asks for news.
+    *on_start* is called for each job that is begun, with the moment of it; *on_outcome* once for
+    each that was offered. *is_fresh* is the start gate: a job whose lease may have run out while
+    the machine slept is not started; *on_stale* asks for news.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Crew:
         queues: Mapping[str, int],
         prefetch: int,
         executor: Executor,
+        on_start: Callable[[Job, float], None],
         on_outcome: Callable[[Outcome], None],
         is_fresh: Callable[[Hold], bool],
         on_stale: Callable[[], None],
     ) -> None:
         self.lanes = {queue: Lane(queue, slots, prefetch) for queue, slots in queues.items()}
         self._executor = executor
+        self._on_start = on_start
         self._on_outcome = on_outcome
         self._is_fresh = is_fresh
         self._on_stale = on_stale
@@ -127,6 +131,7 @@ class Crew:
         lane.running += 1
         self._running.add(hold)
         hold.started = boottime()
+        self._on_start(hold.job, hold.started)
         asyncio.Task(
             self._run(hold, lane),
             loop=asyncio.get_running_loop(),

@@ -50,6 +50,7 @@ class Heartbeat:
         settings: Settings,
         holdings: Holdings,
         leases: Leases,
+        is_listening: Callable[[], bool],
         on_news: Callable[[], None],
         backstop: Backstop,
     ) -> None:
@@ -59,6 +60,7 @@ class Heartbeat:
         self._settings = settings
         self._holdings = holdings
         self._leases = leases
+        self._is_listening = is_listening
         self._on_news = on_news
         self._backstop = backstop
         self._lease = settings.lease.total_seconds()
@@ -182,6 +184,7 @@ class Heartbeat:
             version=VERSION,
             queues=self._settings.queues,
             tasks=self._tasks.names,
+            listening=self._is_listening(),
         )
 
     def _say_goodbye(self) -> None:

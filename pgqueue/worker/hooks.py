@@ -1,4 +1,4 @@
-"""Reports outcomes that are in the database: to the log, and to the application's hooks."""
+"""Reports outcomes that are in the database: to the tally, the log, and the application's hooks."""
 
 import asyncio
 import inspect
@@ -17,6 +17,7 @@ from pgqueue.job import Job, Reason
 from pgqueue.outcome import Committed, Crashed, Died, Outcome, Retried, Snoozed, Succeeded
 from pgqueue.redaction import shown
 from pgqueue.tasks import Tasks
+from pgqueue.worker.tally import Tally
 
 log = logging.getLogger("pgqueue.worker")
 
@@ -27,9 +28,12 @@ class Reporter:
     *on_retry* gets the seconds until a job that was put back falls due.
     """
 
-    def __init__(self, tasks: Tasks, worker_id: str, *, on_retry: Callable[[float], None]) -> None:
+    def __init__(
+        self, tasks: Tasks, worker_id: str, tally: Tally, *, on_retry: Callable[[float], None]
+    ) -> None:
         self._tasks = tasks
         self._worker_id = worker_id
+        self._tally = tally
         self._on_retry = on_retry
         self._running: set[asyncio.Future[Any]] = set()
         # Not the loop's own threads: a hook that hangs would take them from all that needs one.
@@ -37,25 +41,22 @@ class Reporter:
         self._targets = {
             name: tasks[name].target_runtime for name in tasks.names if tasks[name].target_runtime
         }
-        self.succeeded = 0
-        self.failed = 0
         self.over_target: Counter[str] = Counter()
         """Task -> how many attempts took longer than its ``target_runtime``."""
 
     def report(self, outcome: Outcome) -> None:
-        """Log *outcome* and start the hooks that want it."""
+        """Count *outcome*, log it, and start the hooks that want it."""
+        self._tally.end(outcome)
         took = outcome.ended - outcome.started
         if took > (self._targets.get(outcome.job.task) or math.inf):
             self._note_slow(outcome.job, took)
         if isinstance(outcome, (Succeeded, Committed)):
-            self.succeeded += 1
             if self._tasks.succeeded_hooks:
                 self._call(self._tasks.succeeded_hooks, self._event(outcome))
             return
         if isinstance(outcome, (Retried, Snoozed)):
             self._on_retry(outcome.delay)
         if isinstance(outcome, (Retried, Died, Crashed)):
-            self.failed += 1
             event = self._event(outcome)
             _log_failure(event)
             self._call(self._tasks.attempt_failed_hooks, event)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psycopg
 
 from pgqueue.errors import PgqueueError
-from pgqueue.storage import batches, jobs, noting, schema, upkeep
+from pgqueue.storage import batches, jobs, noting, rollups, schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.session import Session
@@ -21,6 +21,10 @@ log = logging.getLogger("pgqueue.worker")
 LIMIT = 1000
 _FEW = 100
 """Batches that one transaction closes."""
+_MANY = 10_000
+"""Tallies that one transaction folds."""
+_FOLD_EVERY = 10.0
+_EVALUATE_EVERY = 15.0
 _SOON = 0.5
 _TICK = 1.0
 _MINUTE = 60.0
@@ -59,6 +63,8 @@ class Maintenance:
             Chore("rescue", self._do_rescue),
             Chore("expire", self._do_expire),
             Chore("close batches", self._do_close_batches),
+            Chore("fold tallies", self._do_fold),
+            Chore("evaluate alerts", self._do_evaluate_alerts),
             Chore("prune", self._do_prune),
             Chore("prune progress", self._do_prune_progress),
             Chore("make partitions", self._do_make_partitions),
@@ -152,6 +158,17 @@ class Maintenance:
             return 0.0
         # Where an old snapshot keeps dead entries at the head of the index, a look is slow.
         return max(_SOON, 10 * (boottime() - began))
+
+    async def _do_fold(self) -> float:
+        began = boottime()
+        folded = await self.session.run(rollups.fold(limit=_MANY))
+        if folded >= _MANY:
+            return 0.0
+        return max(_FOLD_EVERY, 10 * (boottime() - began))  # see close batches
+
+    async def _do_evaluate_alerts(self) -> float:
+        await self.session.run(rollups.evaluate_alerts())
+        return _EVALUATE_EVERY
 
     async def _do_prune(self) -> float:
         pruned = await self.session.run(upkeep.prune(limit=LIMIT))

@@ -24,6 +24,7 @@ from pgqueue.worker.notes import Notes
 from pgqueue.worker.pump import Pump
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
+from pgqueue.worker.tally import Tally
 from pgqueue.worker.transaction import Transactions
 
 _TICK = 0.002
@@ -50,6 +51,7 @@ class Parts:
 
     sessions: list[Session]
     holdings: Holdings
+    tally: Tally
     reporter: Reporter
     completer: Completer
     children: Children | None
@@ -81,9 +83,11 @@ def assemble(
     if settings.maintenance:
         maintenance = Maintenance(Session(frame.dsn, "maintenance"), settings)
         sessions.append(maintenance.session)
+    ears = ears or Listener(settings.listen_dsn or frame.dsn)
     holdings = Holdings()
+    tally = Tally()
     expect = maintenance.expect if maintenance is not None else _expect_nothing
-    reporter = Reporter(tasks, frame.worker_id, on_retry=expect)
+    reporter = Reporter(tasks, frame.worker_id, tally, on_retry=expect)
     completer = Completer(holdings, on_pending=lambda: pump.wake(), on_written=reporter.report)
     loop = asyncio.get_running_loop()
     leases = Leases(settings.lease.total_seconds(), on_ask=lambda: heartbeat.nudge())
@@ -110,6 +114,7 @@ def assemble(
         settings=settings,
         holdings=holdings,
         leases=leases,
+        is_listening=lambda: ears.is_up,
         on_news=lambda: call_from_thread(loop, on_news),
         backstop=Backstop(
             frame.dsn,
@@ -125,6 +130,7 @@ def assemble(
         queues=settings.queues,
         prefetch=settings.prefetch,
         executor=executor,
+        on_start=tally.start,
         on_outcome=completer.add,
         is_fresh=heartbeat.is_fresh,
         on_stale=heartbeat.nudge,
@@ -139,14 +145,15 @@ def assemble(
         crew=crew,
         completer=completer,
         notes=notes,
+        tally=tally,
     )
-    ears = ears or Listener(settings.listen_dsn or frame.dsn)
     ears.on_ring = lambda queue: _ring(pump, queue, settings)
     ears.on_cancel = holdings.request_cancel
     pump.is_deaf = lambda: not ears.is_up
     return Parts(
         sessions=sessions,
         holdings=holdings,
+        tally=tally,
         reporter=reporter,
         completer=completer,
         children=children,

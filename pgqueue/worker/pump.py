@@ -5,12 +5,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+import psycopg
 from psycopg.errors import LockNotAvailable
 
 from pgqueue.failpoints import reach
 from pgqueue.job import Job
 from pgqueue.outcome import Committed, Lost, Outcome
-from pgqueue.storage import claiming, finishing, jobs, upkeep
+from pgqueue.storage import claiming, finishing, jobs, rollups, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.bell import Bell
@@ -23,6 +24,7 @@ from pgqueue.worker.noter import Noter
 from pgqueue.worker.notes import Notes
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
+from pgqueue.worker.tally import Tally
 from pgqueue.worker.unstorable import instead
 
 log = logging.getLogger("pgqueue.worker")
@@ -50,6 +52,7 @@ class Pump:
         crew: Crew,
         completer: Completer,
         notes: Notes,
+        tally: Tally,
     ) -> None:
         self._session = session
         self._bell = bell
@@ -60,6 +63,7 @@ class Pump:
         self._crew = crew
         self._completer = completer
         self._noter = Noter(session, notes, worker_id=worker_id)
+        self._tally = tally
         self._claimer = Claimer(crew, worker_id=worker_id, tasks=tasks, lease=settings.lease)
         self._wake = asyncio.Event()
         self._claiming = True
@@ -95,7 +99,9 @@ class Pump:
             try:
                 if await self._session.open():
                     await self._connected()
-                if not await self._turn():
+                is_busy = await self._turn()
+                await self._tell()
+                if not is_busy:
                     await self._rest()
             except Exception as error:  # noqa: BLE001  sorted by the table of remedies
                 await self._mend(error)
@@ -140,6 +146,8 @@ class Pump:
         claimed = []
         if limits:
             claimed = self._claimer.claimed(limits, answers[-len(claims) :])
+            if self._claimer.now is not None:
+                self._tally.synchronise(self._claimer.now)
             del answers[-len(claims) :]
         self._completer.written(batch, finishing.accepted(writes, answers[len(notes) :]))
         self._noter.written(said)
@@ -154,6 +162,19 @@ class Pump:
             await self._say_what_is_slow()
         return bool(claimed) or found or bool(self._completer.refused)
 
+    async def _tell(self) -> None:
+        """Tell what was counted, when it is time, and at the end. Counts are not worth a worker:
+        those that the server refuses are dropped."""
+        is_over = not self._claiming and not len(self._holdings)
+        if not self._tally or (self._tally.due_in and not is_over):
+            return
+        try:
+            await self._session.run(rollups.tell(self._tally.take()))
+        except psycopg.Error as error:
+            if error.sqlstate is None or not self._session.is_open:
+                raise
+            log.warning("counts of jobs could not be told: %s", str(error).strip())
+
     async def _rest(self) -> None:
         """Wait for a ring, an outcome, or the poll. Before that, hold the bell and look once
         more."""
@@ -163,7 +184,8 @@ class Pump:
         if self.is_deaf() or len(self._completer):
             longest = min(longest, _DEAF_POLL)
         try:
-            async with asyncio.timeout(min(self._wait, longest, self._claimer.due_in)):
+            soonest = min(longest, self._claimer.due_in, self._tally.due_in)
+            async with asyncio.timeout(min(self._wait, soonest)):
                 await self._wake.wait()
         except TimeoutError:
             self._wait = min(self._wait * 2, longest)

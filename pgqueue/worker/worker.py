@@ -291,4 +291,4 @@ def _is_over(hold: Hold) -> bool:
 
 
 def _is_written(parts: Parts) -> bool:
-    return not parts.holdings and not len(parts.completer)
+    return not parts.holdings and not len(parts.completer) and not parts.tally

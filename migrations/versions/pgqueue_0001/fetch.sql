@@ -168,6 +168,7 @@ BEGIN
         fingerprint := left(coalesce(fingerprint, pgqueue.error_fingerprint(error_type, error)), 300);
     END IF;
 
+    PERFORM pgqueue.tally_attempt(held, outcome, became);
     IF became IN ('succeeded', 'cancelled') THEN
         PERFORM pgqueue.archive(held, became, result, error);
         RETURN true;
@@ -205,6 +206,35 @@ BEGIN
         held.task, error_type, error, traceback, fingerprint
     );
     RETURN true;
+END
+$$;
+
+-- Count an attempt that was fetched by hand: a worker counts its own (see rollups.sql). When it was
+-- begun is known here alone, so that its start is told late.
+CREATE FUNCTION pgqueue.tally_attempt(held pgqueue.jobs, outcome text, became text) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    ended_as CONSTANT text := CASE became WHEN 'succeeded' THEN 'succeeded'
+        WHEN 'cancelled' THEN 'cancelled' ELSE replace(outcome, 'dead', 'failed') END;
+    wait CONSTANT float8 := greatest(0, extract(
+        epoch FROM held.claimed_at - greatest(held.run_at, held.created_at)));
+    run CONSTANT float8 := CASE WHEN ended_as IN ('succeeded', 'failed')
+        THEN extract(epoch FROM clock_timestamp() - held.claimed_at) END;
+BEGIN
+    INSERT INTO pgqueue.tallies (at, queue, task, started, wait, longest_wait, waits)
+    VALUES (date_trunc('minute', held.claimed_at, 'UTC'), held.queue, held.task, 1, wait, wait,
+        pgqueue.histogram_of(wait));
+    INSERT INTO pgqueue.tallies (
+        at, queue, task, succeeded, failed, cancelled, snoozed, released, retried, dead, run,
+        longest_run, runs
+    ) VALUES (
+        date_trunc('minute', clock_timestamp(), 'UTC'), held.queue, held.task,
+        (ended_as = 'succeeded')::integer, (ended_as = 'failed')::integer,
+        (ended_as = 'cancelled')::integer, (ended_as = 'snoozed')::integer,
+        (ended_as = 'released')::integer, (ended_as = 'failed' AND became = 'waiting')::integer,
+        (became = 'dead')::integer, coalesce(run, 0), coalesce(run, 0),
+        CASE WHEN run IS NULL THEN '{}' ELSE pgqueue.histogram_of(run) END
+    );
 END
 $$;
 

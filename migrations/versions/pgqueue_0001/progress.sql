@@ -29,6 +29,9 @@ SELECT
 FROM pgqueue.all_jobs AS job
 LEFT JOIN pgqueue.progress AS known ON known.job_id = job.id;
 
+COMMENT ON VIEW pgqueue.job_progress IS
+'How far jobs have come, in percent: for a look at one id or a few. What runs now: running_jobs.';
+
 -- What handlers logged, the first lines of each attempt; partitioned and kept as attempts are. A line
 -- may be there twice: (job_id, attempt, n) tells.
 CREATE TABLE pgqueue.job_logs (

@@ -372,3 +372,6 @@ CROSS JOIN LATERAL (
     FROM pgqueue.schedule_gaps
     WHERE schedule_id = schedule.id
 ) AS gap;
+
+COMMENT ON VIEW pgqueue.schedule_status IS
+'How each schedule stands. late: for how long its next tick has been due, NULL if it is not; missed: ticks that were skipped while no worker was there; error: why it cannot be understood.';

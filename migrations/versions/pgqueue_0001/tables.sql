@@ -206,7 +206,8 @@ CREATE TABLE pgqueue.queues (
     keep_dead interval CHECK (keep_dead BETWEEN '0' AND '36600 days')
 );
 
--- Who is alive. A worker writes its row at each renewal and removes it at a clean stop.
+-- Who is alive. A worker writes its row at each renewal and removes it at a clean stop. listening:
+-- whether it hears when a job becomes available; otherwise it polls.
 CREATE TABLE pgqueue.workers (
     id uuid PRIMARY KEY,
     started_at timestamptz NOT NULL,
@@ -215,7 +216,8 @@ CREATE TABLE pgqueue.workers (
     host text NOT NULL,
     version text NOT NULL,
     queues json NOT NULL,
-    tasks text[] NOT NULL
+    tasks text[] NOT NULL,
+    listening boolean NOT NULL DEFAULT true
 ) WITH (fillfactor = 50);
 
 -- What people did. Who enqueued, started and finished is derived from the tables above.
@@ -259,3 +261,6 @@ SELECT
     key, actor, schedule_id, scheduled_for, batch_id, args, metadata, result,
     reason, error_type, error, fingerprint, history
 FROM pgqueue.finished_jobs;
+
+COMMENT ON VIEW pgqueue.all_jobs IS
+'Every job there is, live, dead or over, for a look at one id or a few: it reads both tables. For counts see queue_stats and throughput.';
