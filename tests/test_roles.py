@@ -13,7 +13,7 @@ from psycopg.errors import InsufficientPrivilege
 import pgqueue
 from pgqueue import KeyRing, NewJob, Tasks
 from tests.command import Command, run_process
-from tests.postgres import Databases, name_of
+from tests.postgres import Databases
 from tests.process import Stage
 from tests.worker_tasks import DATABASE
 
@@ -49,7 +49,45 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "write down a verb": ({W, A}, "INSERT INTO pgqueue.audit (actor, verb) VALUES ('a', 'b')"),
     "tick a schedule": ({W, A}, "UPDATE pgqueue.schedules SET runs = runs WHERE id = 0"),
     # What a monitor sees.
-    "see what happened": ({M, O, A}, "SELECT * FROM pgqueue.audit_trail"),
+    "see what happened": ({W, M, O, A}, "SELECT * FROM pgqueue.audit_trail"),
+    **{
+        f"see {view}": ({W, M, O, A}, f"SELECT * FROM pgqueue.{view}")  # noqa: S608
+        for view in (
+            "queue_stats",
+            "task_stats",
+            "throughput",
+            "hourly_throughput",
+            "daily_throughput",
+            "unserved_tasks",
+            "worker_stats",
+            "batch_stats",
+            "alerts",
+            "expired_partitions",
+        )
+    },
+    **{
+        f"see {view}": ({W, O, A}, f"SELECT * FROM pgqueue.{view}")  # noqa: S608
+        for view in ("dead_groups", "retries", "audit_log")
+    },
+    **{
+        f"see {view}": ({W, A}, f"SELECT * FROM pgqueue.{view}")  # noqa: S608
+        for view in ("running_jobs", "all_jobs", "job_progress", "schedule_status")
+    },
+    "read a story": ({W, O, A}, "SELECT * FROM pgqueue.job_story(1)"),
+    "ask why": ({W, O, A}, "SELECT * FROM pgqueue.why_not_running(1)"),
+    "find what runs": ({W, A}, "SELECT args FROM pgqueue.find_running(10)"),
+    "call what views call": (
+        {W, M, O, A},
+        """SELECT * FROM pgqueue.count_queues(), pgqueue.waiting_ages(), pgqueue.find_unserved(),
+        pgqueue.sum_rollups('minute', now(), false, false), pgqueue.count_held(1),
+        pgqueue.measure_alerts(), pgqueue.rule_for('backlog', 'q')""",
+    ),
+    "call what operators' views call": (
+        {W, O, A},
+        """SELECT * FROM pgqueue.group_dead(1), pgqueue.find_retrying(1, 1),
+        pgqueue.latest_verbs(1)""",
+    ),
+    "evaluate alerts": ({W, A}, "SELECT pgqueue.evaluate_alerts('0')"),
     # What an operator sees and does.
     "list jobs": ({W, O, A}, "SELECT id, state, task, actor, error FROM pgqueue.jobs"),
     "list errors": ({W, O, A}, "SELECT error_type, error FROM pgqueue.attempts"),
@@ -67,6 +105,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "retry a batch": ({O, A}, "SELECT pgqueue.retry_batch(0)"),
     # What an admin does.
     "set a queue": ({A}, "SELECT pgqueue.set_queue('q', '{}')"),
+    "set an alert": ({A}, "SELECT pgqueue.set_alert('backlog', '{}')"),
     "adopt": ({A}, "SELECT pgqueue.adopt()"),
     "declare schedules": ({W, A}, "SELECT * FROM pgqueue.sync_schedules('[]')"),
     "save schedules": ({A}, "SELECT pgqueue.save_schedules('[]')"),
@@ -91,6 +130,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "make an index": (set(), "CREATE INDEX ON pgqueue.jobs (actor)"),
     "take the triggers away": (set(), "ALTER TABLE pgqueue.audit DISABLE TRIGGER ALL"),
     "set a queue by hand": (set(), "UPDATE pgqueue.queues SET paused_at = NULL"),
+    "set an alert by hand": (set(), "UPDATE pgqueue.alert_rules SET enabled = false"),
     "adopt by hand": (set(), "UPDATE pgqueue.home SET database_oid = 1"),
     "make roles": (set(), "SELECT pgqueue.create_roles('other_')"),
     "grant roles": (set(), "SELECT pgqueue.grant_roles('a', 'b', 'c', 'd', 'e')"),
@@ -171,7 +211,20 @@ def test_every_function_with_a_role_is_in_the_table(house: House) -> None:
         }
     statements = " ".join(statement for _, statement in ALLOWED.values())
     untested = {name for name in names if f"pgqueue.{name}(" not in statements}
-    assert untested <= {"enqueue_one", "make_partition"}
+    assert untested <= {"enqueue_one", "make_net", "make_partition"}
+
+
+def test_every_view_is_in_the_table(house: House) -> None:
+    views = {
+        row[0]
+        for row in Command(house.dsn).sql(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'pgqueue'::regnamespace"
+            " AND relkind = 'v'"
+        )
+    }
+    assert views == {name.removeprefix("see ") for name in ALLOWED if name[4:] in views} | {
+        "audit_trail"
+    }
 
 
 def test_whatever_runs_as_the_owner_looks_names_up_where_the_owner_put_them(house: House) -> None:
@@ -315,7 +368,7 @@ def test_without_roles_nothing_is_changed(dsn: str) -> None:
     )
     assert [name for (name,) in definers] == [
         "forget_partition",
+        "make_net",
         "make_partition",
         "make_partitions",
     ]
-    assert name_of(dsn)

@@ -12,17 +12,23 @@
 
 -- Whom a function of this schema is for; NULL: whoever may use the schema, with rights of his own.
 -- A worker discards what was not to be kept, cancels what a schedule's next run replaces, and writes
--- down the schedules that its code declares.
+-- down the schedules that its code declares. What a view calls is called with the rights of whoever
+-- looks: what the monitor's and the operator's views call is theirs as well, and shows no more.
 CREATE FUNCTION pgqueue.roles_of(function text) RETURNS text[]
 LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN function IN ('enqueue', 'enqueue_one', 'enqueue_many') THEN '{enqueuer}'
-    WHEN function IN ('make_partition', 'make_partitions', 'forget_partition') THEN '{worker}'
+    WHEN function IN ('make_net', 'make_partition', 'make_partitions', 'forget_partition')
+        THEN '{worker}'
     WHEN function IN ('cancel', 'discard') THEN '{operator,worker}'
     WHEN function IN ('retry', 'edit', 'pause', 'resume', 'cancel_batch', 'retry_batch')
         THEN '{operator}'
     WHEN function = 'sync_schedules' THEN '{admin,worker}'
-    WHEN function IN ('set_queue', 'adopt', 'save_schedules', 'enable_schedule',
+    WHEN function IN ('count_queues', 'waiting_ages', 'find_unserved', 'sum_rollups', 'count_held',
+        'measure_alerts', 'rule_for') THEN '{monitor,worker}'
+    WHEN function IN ('group_dead', 'find_retrying', 'latest_verbs', 'job_story', 'why_not_running')
+        THEN '{operator,worker}'
+    WHEN function IN ('set_queue', 'set_alert', 'adopt', 'save_schedules', 'enable_schedule',
         'disable_schedule', 'unschedule', 'run_schedule_now') THEN '{admin}'
     WHEN function IN ('create_roles', 'grant_roles') THEN '{}'
 END::text[];
@@ -66,26 +72,29 @@ BEGIN
             AND NOT relispartition AND relname <> 'alembic_version'
     LOOP
         EXECUTE format('GRANT %s ON pgqueue.%I TO %I',
-            CASE WHEN found.relname IN ('queues', 'home') THEN 'SELECT'
+            CASE WHEN found.relname IN ('queues', 'alert_rules', 'home') THEN 'SELECT'
                 WHEN found.relname = 'audit' THEN 'INSERT'
                 ELSE 'SELECT, INSERT, UPDATE, DELETE' END,
             found.relname, worker);
     END LOOP;
     EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA pgqueue TO %I', worker);
-    EXECUTE format('GRANT SELECT ON pgqueue.expired_partitions, pgqueue.all_jobs TO %I', worker);
     EXECUTE format('GRANT %I TO %I', enqueuer, worker);
 
-    -- A monitor: the views, but for those with a column that may show what jobs hold and say.
+    -- The views. A monitor has those without a column that may show what jobs hold and say.
     FOR found IN
-        SELECT relname FROM pg_catalog.pg_class AS view
-        WHERE relnamespace = 'pgqueue'::regnamespace AND relkind = 'v' AND NOT EXISTS (
+        SELECT relname, NOT EXISTS (
             SELECT FROM pg_catalog.pg_attribute AS attribute
             WHERE attribute.attrelid = view.oid AND (
-                atttypid IN ('json'::regtype, 'jsonb'::regtype)
-                OR attname ~ '^(args|metadata|result|error|errors|traceback|line|lines|log|detail'
-                    '|history|checkpoint)$|message'))
+                (atttypid IN ('json'::regtype, 'jsonb'::regtype) AND attname <> 'queues')
+                OR attname ~ '^(args|metadata|result|error|errors|sample|traceback|line|lines|log'
+                    '|detail|history|checkpoint)$|message')) AS is_discreet
+        FROM pg_catalog.pg_class AS view
+        WHERE relnamespace = 'pgqueue'::regnamespace AND relkind = 'v'
     LOOP
-        EXECUTE format('GRANT SELECT ON pgqueue.%I TO %I', found.relname, monitor);
+        EXECUTE format('GRANT SELECT ON pgqueue.%I TO %I', found.relname, worker);
+        IF found.is_discreet THEN
+            EXECUTE format('GRANT SELECT ON pgqueue.%I TO %I', found.relname, monitor);
+        END IF;
     END LOOP;
 
     -- An operator: what a monitor sees, and every column that the lists of jobs show.
@@ -102,7 +111,8 @@ BEGIN
         EXECUTE format('GRANT SELECT (%s) ON %s TO %I', found.columns, found.relation, operator);
     END LOOP;
     EXECUTE format('GRANT SELECT ON pgqueue.queues, pgqueue.workers, pgqueue.tasks, pgqueue.batches,'
-        ' pgqueue.batch_outcomes, pgqueue.audit TO %I', operator);
+        ' pgqueue.batch_outcomes, pgqueue.alert_rules, pgqueue.audit, pgqueue.dead_groups,'
+        ' pgqueue.retries, pgqueue.audit_log TO %I', operator);
 
     EXECUTE format('GRANT %I, %I, %I, %I TO %I WITH ADMIN OPTION',
         enqueuer, worker, monitor, operator, admin);
