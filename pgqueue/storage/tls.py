@@ -24,7 +24,7 @@ log = logging.getLogger("pgqueue")
 
 VARIABLE = "PGQUEUE_REQUIRE_TLS"
 _TOO_WEAK = ("", "allow", "prefer")
-_REFUSALS = ("does not support SSL", "SSL was required", "sslmode value")
+_REFUSALS = ("does not support SSL", "SSL was required", "SSL support is not compiled in")
 _warned: set[str] = set()
 
 
