@@ -20,10 +20,13 @@ from pgqueue.context import Context, JobFields, current_job
 from pgqueue.errors import (
     BatchNotFound,
     BatchTimeout,
+    CredentialInPayload,
+    CredentialWarning,
     DuplicateSchedule,
     DuplicateTask,
     ForeignDatabase,
     IdempotencyConflict,
+    InsecureConnection,
     InvalidOption,
     InvalidPayload,
     JobCancelled,
@@ -33,9 +36,11 @@ from pgqueue.errors import (
     LargePayload,
     LeaseLost,
     OtherDatabase,
+    PersonalData,
     PgqueueError,
     ScheduleNotFound,
     SchemaMismatch,
+    Unauthorized,
     UndecodablePayload,
     UnknownTask,
     UnsupportedConnection,
@@ -46,6 +51,7 @@ from pgqueue.errors import (
 from pgqueue.events import JobEvent
 from pgqueue.fetching import FetchedJob, fetch, fetch_async
 from pgqueue.job import Job, Reason, State
+from pgqueue.keyring import KeyRing
 from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
 from pgqueue.schedule import Misfire, NewSchedule, Overlap
@@ -78,6 +84,8 @@ __all__ = [
     "BatchTimeout",
     "Cancel",
     "Context",
+    "CredentialInPayload",
+    "CredentialWarning",
     "Delays",
     "DuplicateSchedule",
     "DuplicateTask",
@@ -89,6 +97,7 @@ __all__ = [
     "Fixed",
     "ForeignDatabase",
     "IdempotencyConflict",
+    "InsecureConnection",
     "InvalidOption",
     "InvalidPayload",
     "Job",
@@ -100,6 +109,7 @@ __all__ = [
     "JobNotFound",
     "JobStatus",
     "Keep",
+    "KeyRing",
     "LargePayload",
     "LeaseLost",
     "Linear",
@@ -108,6 +118,7 @@ __all__ = [
     "NewSchedule",
     "OtherDatabase",
     "Overlap",
+    "PersonalData",
     "PgqueueError",
     "Reason",
     "Retry",
@@ -117,6 +128,7 @@ __all__ = [
     "State",
     "Task",
     "Tasks",
+    "Unauthorized",
     "UndecodablePayload",
     "UnknownTask",
     "UnsupportedConnection",

@@ -39,6 +39,12 @@ class Chunks:
                 raise InvalidOption(f"arguments[{name!r}]", "is given by the chunking itself")
         if "key" in options:
             raise InvalidOption("key", "would be the same for every chunk, and make them one job")
+        if task.encrypts and not isinstance(items, Sized):
+            raise InvalidOption(
+                "items",
+                f"must have a length: {task.name!r} encrypts, so its chunks cannot be told"
+                " their number later; give a list",
+            )
         task.signature.bind((), {**dict.fromkeys(GIVEN), **arguments})
         self._task = task
         self._items = items
@@ -67,6 +73,8 @@ class Chunks:
         None if they are right."""
         if self._count in (0, self._declared):
             return None
+        if self._task.encrypts:
+            raise InvalidOption("items", f"say they are {self._declared} chunks, and are otherwise")
         return self._start(self._declared), self._start(self._count)
 
     def _start(self, total: int | None) -> str:

@@ -20,6 +20,8 @@ from pgqueue.notes import CHECKPOINT_LIMIT, DETAIL_LIMIT, Checkpoint, Line, Note
 from pgqueue.options import Seconds, milliseconds
 from pgqueue.signals import Cancel
 
+_formatter = logging.Formatter()
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) - {"exc_text", "stack_info"}
 _current: ContextVar["Context | None"] = ContextVar("pgqueue_job", default=None)
 
 
@@ -63,14 +65,24 @@ class Scribe(Protocol):
         """Have the lease of *job* last for *seconds*; see :meth:`Context.extend`."""
 
 
+class Discretion(Protocol):
+    """Decides in which form what a job says is stored."""
+
+    def stored_note(self, job: Job, note: Note) -> Note:
+        """Return *note* without credentials, and encrypted if it is to be."""
+
+    def opened(self, text: str, task: str, job_id: int, place: str) -> str:
+        """Return what was stored in the clear. Raises :class:`UndecodablePayload`."""
+
+
 class Context:
     """One attempt, seen from inside. A handler gets it as its first parameter ``ctx: Context``,
     or anywhere below it from :func:`current_job`.
 
     What is said by :meth:`progress`, :meth:`checkpoint` and :attr:`log` goes to the database about
     once a second, and with the attempt's outcome at the latest. All of it may be said from any
-    thread, and from a process child. A *codec* turns values into JSON, a *scribe* takes them down;
-    without one, in a test say, they are heard by nobody."""
+    thread, and from a process child. A *codec* turns values into JSON, the task's *safety* keeps
+    secrets out of it, a *scribe* takes it down; without one, in a test say, nobody hears it."""
 
     _log: JobLog | None = None
     _saved: str | None = None
@@ -83,6 +95,7 @@ class Context:
         stop: Stop | None = None,
         transaction: "Callable[[Context], Any] | None" = None,
         codec: Codec | None = None,
+        safety: Discretion | None = None,
         scribe: Scribe | None = None,
     ) -> None:
         self.job = job
@@ -92,10 +105,15 @@ class Context:
         """The job's result, for a handler that finishes inside ``ctx.transaction()``."""
         self.connection: Any = None
         """The connection or session of the handler's transaction, while it is open."""
+        self.arguments: Mapping[str, Any] | None = None
+        """The handler's arguments, while ``authorize`` is asked."""
+        self.secrets: tuple[str, ...] = ()
+        """What is encrypted among them: no line of the log shows it."""
         self.outcome: Any = None
         """What became of a job that was finished inside ``ctx.transaction()``."""
         self.stop = stop or Stop()
         self.codec = codec
+        self.safety = safety
         self._transaction = transaction
         self._scribe = scribe
 
@@ -208,7 +226,11 @@ class Context:
         Raises :class:`UndecodablePayload` if the code no longer knows its types.
         """
         saved = self._saved or self.job.checkpoint
-        return None if saved is None else (self.codec or Codec()).loads(saved)
+        if saved is None:
+            return None
+        if self._saved is None and self.safety is not None:
+            saved = self.safety.opened(saved, self.task, self.id, "checkpoint")
+        return (self.codec or Codec()).loads(saved)
 
     def extend(self, seconds: Seconds) -> None:
         """Have the lease of this job last for *seconds* from now, 1 at least; no coroutine.
@@ -262,14 +284,17 @@ class Context:
     def _note(self, note: Note) -> None:
         """Have *note* taken down, then stop here if this attempt is to end."""
         if self._scribe is not None:
-            self._scribe.note(self.job, note)
+            self._scribe.note(self.job, self._stored(note))
         self.check_cancelled()
 
     def _keep_line(self, line: Line) -> None:
         """Have *line* taken down; one that comes too late is only logged."""
         if self._scribe is not None:
             with suppress(LeaseLost):
-                self._scribe.note(self.job, line)
+                self._scribe.note(self.job, self._stored(line))
+
+    def _stored(self, note: Note) -> Note:
+        return note if self.safety is None else self.safety.stored_note(self.job, note)
 
     def _dumps(self, value: Any, what: str, limit: int) -> str:
         return (self.codec or Codec()).dumps(value, what=what, limit=limit)
@@ -307,7 +332,8 @@ def log_fields(context: Context) -> dict[str, Any]:
 
 
 class JobFields(logging.Filter):
-    """Adds job_id, attempt, queue and task to every record that is logged while a job runs.
+    """Adds job_id, attempt, queue and task to every record that is logged while a job runs, and
+    takes out what is encrypted of its arguments.
 
     Put it on a handler: ``handler.addFilter(JobFields())``. The worker command does so by itself.
     """
@@ -317,4 +343,26 @@ class JobFields(logging.Filter):
         fields: MutableMapping[str, Any] = record.__dict__
         if context is not None and "job_id" not in fields:
             fields.update(log_fields(context))
+        if context is not None and context.secrets:
+            _hide(record, context.secrets)
         return True
+
+
+def _hide(record: logging.LogRecord, secrets: tuple[str, ...]) -> None:
+    """Put ``[encrypted]`` for each of *secrets* in all that *record* says."""
+
+    def hidden(value: Any) -> Any:
+        text = value if isinstance(value, str) else str(value)
+        if not any(secret in text for secret in secrets):
+            return value
+        for secret in secrets:
+            text = text.replace(secret, "[encrypted]")
+        return text
+
+    if record.exc_info and not record.exc_text:
+        record.exc_text = _formatter.formatException(record.exc_info)
+    record.exc_info = None  # what it holds would be formatted anew
+    record.msg, record.args = hidden(record.getMessage()), None
+    for name, value in list(record.__dict__.items()):
+        if name not in _OWN and value is not None:
+            record.__dict__[name] = hidden(value)

@@ -28,6 +28,28 @@ class LargePayload(UserWarning):
     """A payload is large enough to slow the queue down, though not refused."""
 
 
+class CredentialInPayload(PgqueueError):
+    """What a job is given looks like a credential. Raised at enqueue, before any statement is
+    sent."""
+
+    def __init__(self, path: str, kind: str) -> None:
+        self.path = path
+        self.kind = kind
+        super().__init__(
+            f"{path} looks like {kind}: jobs are kept in tables and backups; pass a reference and "
+            "let the job fetch it, have the task encrypt it, or, if it is none, say "
+            f"allow=[{path!r}]"
+        )
+
+
+class CredentialWarning(UserWarning):
+    """What a job is given, or returns, looks like a credential, and its task lets it pass."""
+
+
+class PersonalData(UserWarning):
+    """What a job is given looks like an e-mail address or a phone number. Only a hint."""
+
+
 class InvalidOption(PgqueueError):
     """An option of a task, a queue or an enqueue is out of range."""
 
@@ -82,6 +104,18 @@ class UnsupportedConnection(PgqueueError):
         super().__init__(f"cannot use a {kind.__module__}.{kind.__qualname__}: {advice}")
 
 
+class InsecureConnection(PgqueueError):
+    """A connection to another machine would be, or is, without TLS."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"the connection to {host} would go over the network in the clear: have the server "
+            "offer TLS and say sslmode=verify-full in the DSN (sslrootcert=system, or your CA's "
+            "file); or, where the network itself is trusted, set PGQUEUE_REQUIRE_TLS=0"
+        )
+
+
 class SchemaMismatch(PgqueueError):
     """The database's pgqueue schema is missing, or older than what this code was written for."""
 
@@ -113,6 +147,11 @@ class OtherDatabase(PgqueueError):
             "the handler's connection is on another database than the worker's: its work and the "
             "job's completion cannot commit together; give the tasks a connection to the same one"
         )
+
+
+class Unauthorized(PgqueueError):
+    """Whoever a job runs for may not have it run. Raised in ``authorize`` or by a handler: the job
+    is dead at once, reason ``unauthorized``."""
 
 
 class LeaseLost(PgqueueError):

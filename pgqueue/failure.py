@@ -8,6 +8,7 @@ from types import TracebackType
 
 from pgqueue.codec import sanitise
 from pgqueue.outcome import Failure
+from pgqueue.redaction import redact, redact_shapes
 
 MESSAGE_LIMIT = 8 * 1024
 TRACEBACK_LIMIT = 16 * 1024
@@ -20,8 +21,8 @@ _LIBRARY_PATHS = ("site-packages", "dist-packages", sys.base_prefix + "/lib", "<
 
 
 def describe(error: BaseException) -> Failure:
-    """Describe *error*: bounded, storable, without locals. Never raises, whatever the error
-    does."""
+    """Describe *error*: bounded, storable, without locals, without what looks like a credential.
+    Never raises, whatever the error does."""
     kind = type(error).__qualname__
     module = type(error).__module__
     name = kind if module in ("builtins", "__main__") else f"{module}.{kind}"
@@ -35,9 +36,13 @@ def describe(error: BaseException) -> Failure:
 
 
 def text_of(error: BaseException) -> str:
-    """Return what *error* says: bounded, storable. Never raises."""
+    """Return what *error* says: bounded, storable, redacted. Never raises.
+
+    Of what Postgres says only the first sentence: DETAIL and CONTEXT show the values of rows, and
+    SQLAlchemy adds those of parameters.
+    """
     try:
-        return sanitise(str(error), MESSAGE_LIMIT)
+        return sanitise(redact(_bounded(_sentence(error))), MESSAGE_LIMIT)
     except BaseException as broken:  # noqa: BLE001  a broken __str__ must not lose the outcome
         return f"<its message could not be read: {type(broken).__name__}>"
 
@@ -50,6 +55,11 @@ def plain(kind: str, message: str) -> Failure:
 def fingerprint(kind: str, message: str, place: str) -> str:
     """Return what groups equal errors: type, place, and the message without quotes and numbers."""
     return sanitise(f"{kind} at {place}: {_VARIABLE_PARTS.sub('?', message)}", 300)
+
+
+def without_message(failed: Failure) -> str:
+    """Return the fingerprint of an error that is to be told by its type and place alone."""
+    return failed.fingerprint.partition(": ")[0]
 
 
 def is_conflict(error: BaseException | None) -> bool:
@@ -65,12 +75,43 @@ def is_conflict(error: BaseException | None) -> bool:
     return False
 
 
+def _sentence(error: BaseException) -> str:
+    origin = getattr(error, "orig", error)
+    said = getattr(getattr(origin, "diag", None), "message_primary", None)
+    if not isinstance(said, str):
+        return str(error)
+    return said if origin is error else f"({type(origin).__qualname__}) {said}"
+
+
 def _traceback(error: BaseException) -> str:
     try:
         below = _below_ours(error.__traceback__)
-        return "".join(traceback.format_exception(type(error), error, below, limit=-50))
+        parts = traceback.format_exception(type(error), error, below, limit=-50)
+        text = "".join(
+            # A frame is a line of source: names in it say nothing about values.
+            redact_shapes(part) if part.startswith("  File ") else redact(_bounded(part))
+            for part in parts
+        )
+        return _with_sentences(text, error)
     except BaseException as broken:  # noqa: BLE001  as above
         return f"<its traceback could not be read: {type(broken).__name__}>"
+
+
+def _with_sentences(text: str, error: BaseException | None) -> str:
+    """Leave out what Postgres said beside its sentences, whatever it looks like."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen and len(seen) < 50:
+        seen.add(id(error))
+        sentence = _sentence(error)
+        if (whole := str(error)) != sentence:
+            text = text.replace(redact(_bounded(whole)), sentence).replace(whole, sentence)
+        error = error.__cause__ or error.__context__
+    return text
+
+
+def _bounded(text: str) -> str:
+    """Cut what is absurdly long, far from what is kept of it: the looks below take time."""
+    return sanitise(text, 8 * MESSAGE_LIMIT)
 
 
 def _below_ours(trace: TracebackType | None) -> TracebackType | None:

@@ -9,6 +9,7 @@ from typing import Any
 from pgqueue import failure
 from pgqueue.codec import Codec
 from pgqueue.errors import InvalidOption, LeaseLost, UnsupportedConnection
+from pgqueue.guard import Guard
 from pgqueue.options import Seconds, check_text, milliseconds
 from pgqueue.signals import Cancel, Fail, Retry, Signal, Snooze
 from pgqueue.storage import fetching
@@ -54,7 +55,8 @@ class FetchedJob:
 
     @result.setter
     def result(self, value: Any) -> None:
-        self._result_text = None if value is None else _CODEC.dumps(value, what="result")
+        text = None if value is None else _CODEC.dumps(value, what="result")
+        self._result_text = text and Guard().redact(text, "result")
         self._result = value
 
     def extend(self, lease: Seconds = LEASE) -> None:

@@ -97,6 +97,10 @@ class Job(NamedTuple):
     def __str__(self) -> str:
         return f"{self.task}[{self.id}]"
 
+    def __repr__(self) -> str:
+        """Without the arguments: a repr ends in logs."""
+        return f"<Job {self} attempt {self.attempt} {self.queue}>"
+
 
 CALLBACK_OF = "pgqueue.batch_id"
 """In the metadata of a batch's callback: the id of the batch. The job is not a part of it."""

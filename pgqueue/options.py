@@ -1,12 +1,16 @@
 """What can be said about a job when it is enqueued, and the new job that carries it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
+from pgqueue.credentials import may_hold
 from pgqueue.errors import InvalidOption
+from pgqueue.guard import Guard, hint
+from pgqueue.sealing import Sealer
 
 Seconds = float | timedelta
 """A length of time: a number of seconds, or a timedelta."""
@@ -57,6 +61,25 @@ class JobOptions(TypedDict, total=False):
     on_dead_task: str | None
 
 
+class Rules(NamedTuple):
+    """What a task demands of its jobs when they are enqueued. ``Rules()`` is what a job without a
+    task, made by hand, is held to."""
+
+    guard: Guard = Guard()
+    actor_required: bool = False
+    sealer: Sealer | None = None
+    """Encrypts the arguments, once the job's id is known."""
+
+    def examine(self, job: "NewJob") -> None:
+        """Raise :class:`CredentialInPayload` for arguments that hold a credential, and
+        :class:`InvalidOption` for a job that must run on somebody's behalf and does not."""
+        if self.actor_required and job.actor is None:
+            raise InvalidOption(
+                "actor", f"task {job.task!r} runs on somebody's behalf only; say actor=..."
+            )
+        self.guard.check(job.args, "args")
+
+
 class NewJob(NamedTuple):
     """A job that is to be enqueued. Made by :meth:`Task.job`; immutable, so it can be kept and
     reused.
@@ -98,6 +121,17 @@ class NewJob(NamedTuple):
     """Anything else to remember; plain JSON values."""
     on_dead_task: str | None = None
     """Name of a task to enqueue in the same statement should the job die; ``""``: none."""
+    rules: Rules | None = None
+    """What its task demands of it."""
+
+    def __repr__(self) -> str:
+        """Without the arguments: a repr ends in logs."""
+        said = [
+            f"{name}={value!r}"
+            for name, value in zip(_OPTION_NAMES, self[2:-1], strict=True)
+            if value not in (None, UNSET) and name != "metadata"
+        ]
+        return f"<NewJob {' '.join([str(self.task), *said])}>"
 
     def options(self, **changes: Unpack[JobOptions]) -> "NewJob":
         """Return a copy with these options changed. Raises :class:`InvalidOption` for a wrong
@@ -110,8 +144,13 @@ class NewJob(NamedTuple):
         return check(self._replace(**changes))
 
 
-_OPTIONS: Final = frozenset(NewJob._fields[2:])
+_OPTION_NAMES: Final = NewJob._fields[2:-1]
+_OPTIONS: Final = frozenset(_OPTION_NAMES)
 NOTHING_SAID: Final = tuple(NewJob("")[2:])
+_USUAL: Final = Rules()
+_rules_of: Final = attrgetter("rules")
+_HINTS: Final = 100
+"""Jobs of one call that are looked at for personal data."""
 
 
 def check(job: NewJob) -> NewJob:
@@ -151,6 +190,21 @@ def check(job: NewJob) -> NewJob:
     if job.expires is not None:
         _check_expires(job, job.expires)
     return job
+
+
+def examine(jobs: Sequence[NewJob]) -> bool:
+    """Hold *jobs* to the rules of their tasks, and hint at personal data in the first of them.
+    Return whether any has rules of its own."""
+    # The commonest answer for all of them at once: nothing to be seen, and no rules but the usual.
+    special = any(map(_rules_of, jobs))
+    text = jobs[0].args if len(jobs) == 1 else "\n".join([job.args for job in jobs])
+    if special or may_hold(text):
+        for job in jobs:
+            (job.rules or _USUAL).examine(job)
+    for job in jobs[:_HINTS]:
+        if job.rules is None or (job.rules.guard.mode != "off" and job.rules.sealer is None):
+            hint(job.task, job.args)
+    return special
 
 
 def keeps(job: NewJob) -> Keep:

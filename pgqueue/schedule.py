@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pgqueue.cron import Cron
 from pgqueue.cron_words import describe, describe_interval
 from pgqueue.errors import InvalidOption
-from pgqueue.options import NewJob, Seconds, check, check_text, milliseconds
+from pgqueue.options import NewJob, Rules, Seconds, check, check_text, milliseconds
 from pgqueue.timing import EPOCH, CronTiming, Every, Timing
 from pgqueue.zones import find_zone
 
@@ -135,6 +135,14 @@ class NewSchedule:
                 )
         if isinstance(job.expires, datetime):
             raise InvalidOption("expires", "must be a length of time, from the start of each job")
+        rules = job.rules or Rules()
+        if rules.sealer is not None and job.args != "{}":
+            raise InvalidOption(
+                "args",
+                f"schedule {self.name!r} would keep them in the clear for {job.task!r}, which "
+                "encrypts them; schedule it without, and let the job look them up",
+            )
+        rules.guard.check(job.args, "args")
         if "schedule" in (job.metadata or {}):
             raise InvalidOption("metadata", "its 'schedule' is where a job's schedule is named")
         if moment := _moment_in(json.loads(job.args)):

@@ -27,9 +27,14 @@ from pgqueue.errors import (
     UndecodablePayload,
     UnknownTask,
 )
+from pgqueue.guard import Mode
+from pgqueue.job import Job
+from pgqueue.keyring import KeyRing
 from pgqueue.options import UNSET, Keep, NewJob, Seconds, Unset, check, check_text, milliseconds
 from pgqueue.policy import Policy, Verdict
+from pgqueue.safety import Authorize, Safety
 from pgqueue.schedule import NewSchedule
+from pgqueue.sealing import is_sealed
 from pgqueue.signature import Signature
 
 P = ParamSpec("P")
@@ -65,11 +70,13 @@ class Task(Generic[P, R]):
         transactional: bool,
         aliases: Iterable[str],
         payload_limit: int,
+        safety: Safety,
         pace: Pace,
     ) -> None:
         self.function = function
         self.name = defaults.task
         self.defaults = defaults
+        self.safety = safety
         self.policy = policy
         self.executor = executor
         self.transactional = transactional
@@ -81,6 +88,11 @@ class Task(Generic[P, R]):
         self.has_terms = pace.lease is not None or pace.heartbeat == "manual"
         self._payload_limit = payload_limit
         self._codec: Codec | None = None
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether arguments of its jobs, and all that they come to, are encrypted."""
+        return self.safety.encrypts
 
     @property
     def codec(self) -> Codec:
@@ -105,14 +117,29 @@ class Task(Generic[P, R]):
         """Return *value* as JSON text, within the limit of ``Tasks(payload_limit=…)``."""
         return self.codec.dumps(value, what=what, limit=self._payload_limit)
 
-    def decode(self, args: str) -> dict[str, Any]:
-        """Turn a job's stored arguments into keyword arguments for the function.
+    def encode_result(self, job: Job, value: Any) -> str:
+        """Return what the function returned for *job* as it is stored: without credentials, and
+        encrypted if the task says so."""
+        return self.safety.stored_result(job, self.encode(value, "result"))
 
-        Raises :class:`UndecodablePayload` if they are corrupt or no longer fit it.
+    def read_result(self, stored: str, *, job_id: int, task: str | None = None) -> Any:
+        """Return the value of a stored result. *task*: the name the job knew this task by, if it
+        was another. Raises :class:`UndecodablePayload`."""
+        return self.codec.loads(self.safety.opened(stored, task or self.name, job_id, "result"))
+
+    def decode(self, args: str, *, job_id: int = 0, task: str | None = None) -> dict[str, Any]:
+        """Turn the stored arguments of a job into keyword arguments for the function. *job_id* and
+        *task* are the job's own, to which they are bound if they are encrypted.
+
+        Raises :class:`UndecodablePayload` if they are corrupt, cannot be decrypted, or no longer
+        fit it.
         """
+        found = args[:80]
+        if is_sealed(args):
+            args = self.safety.opened_arguments(args, task or self.name, job_id)
         arguments = self.codec.loads(args)
         if not isinstance(arguments, dict):
-            raise UndecodablePayload(f"args must be a JSON object, found {args[:80]}")
+            raise UndecodablePayload(f"args must be a JSON object, found {found}")
         self.signature.check(arguments)
         return arguments
 
@@ -145,7 +172,10 @@ class Tasks:
     work and finish their job in it. *lifespan* is an async context manager around the life of a
     worker process; what it yields is ``ctx.state``. *payload_limit*: bytes of JSON that the
     arguments of a job, or its result, may have; 1 MiB. *timezone*: that of schedules which name
-    none; ``"UTC"``."""
+    none; ``"UTC"``.
+
+    *credentials*, *allow* and *authorize* are the tasks' own unless a task says otherwise: see
+    :meth:`task`. *keys*: what ``encrypt=`` encrypts with."""
 
     def __init__(
         self,
@@ -153,8 +183,13 @@ class Tasks:
         transaction: TransactionFactory | None = None,
         lifespan: Lifespan | None = None,
         payload_limit: int = LIMIT,
+        credentials: Mode = "strict",
+        allow: Iterable[str] = (),
+        authorize: Authorize | None = None,
+        keys: KeyRing | None = None,
         timezone: str = "UTC",
     ) -> None:
+        self._safety = Safety.of(credentials, allow, authorize, keys)
         self.timezone = timezone
         self.schedules: dict[str, NewSchedule] = {}
         """The declared schedules, by name."""
@@ -184,6 +219,11 @@ class Tasks:
         executor: Executor | None = None,
         transactional: bool = False,
         aliases: Iterable[str] = (),
+        credentials: Mode | None = None,
+        allow: Iterable[str] = (),
+        authorize: Authorize | None = None,
+        actor_required: bool = False,
+        encrypt: bool | Iterable[str] = False,
         heartbeat: Heartbeat = "auto",
         lease: Seconds | None = None,
         target_runtime: Seconds | None = 60.0,
@@ -200,6 +240,14 @@ class Tasks:
         its lease lasts, 1 s at least; as long as the worker's others unless said, and with
         ``"auto"`` no shorter. *target_runtime*: how long an attempt should take; one that takes
         longer is logged and counted, nothing else, ``None`` expects nothing.
+
+        *credentials*: ``"strict"`` refuses a job whose arguments or metadata hold what looks like
+        one, ``"warn"`` warns, ``"off"`` does not look; *allow*: paths at which it may be one, such
+        as ``args.token``. *authorize*: asked with the context right before the handler, in its
+        transaction if it has one; a job that it says no to is dead, ``unauthorized``, and not tried
+        again; asked anew after a redrive. *actor_required*: refuse a job that runs on nobody's
+        behalf. *encrypt*: encrypt the arguments, or those that are named, and results and errors
+        too, with ``Tasks(keys=...)``.
         """
         if isinstance(aliases, str):
             raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
@@ -222,12 +270,16 @@ class Tasks:
             backoff=backoff or Exponential(), retry_on=retry_on or {}, retry_if=retry_if
         )
 
+        safety = self._safety.of_task(
+            credentials, allow, authorize, actor_required=actor_required, encrypt=encrypt
+        )
         pace = _pace(heartbeat, lease, target_runtime)
 
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
             task: Task[Any, Any] = Task(
                 function,
-                defaults=defaults,
+                defaults=defaults._replace(rules=safety.rules),
+                safety=safety,
                 policy=policy,
                 executor=_executor(function, name, executor, transactional),
                 transactional=transactional,
@@ -235,6 +287,7 @@ class Tasks:
                 payload_limit=self.payload_limit,
                 pace=pace,
             )
+            safety.check_arguments(task.signature.names, takes_any=task.signature.takes_any)
             self._add(task)
             return task
 
@@ -326,6 +379,11 @@ class Tasks:
         """Call *hook* with a :class:`JobEvent` after a job's success was written."""
         self.succeeded_hooks.append(hook)
         return hook
+
+    @property
+    def keys(self) -> KeyRing | None:
+        """What ``encrypt=`` encrypts with."""
+        return self._safety.keys
 
     @property
     def names(self) -> list[str]:

@@ -133,11 +133,19 @@ class Stage:
             self._connection.close()
 
     def start(
-        self, *, tasks: str = TASKS, processes: int = 1, skew: float = 0, **settings: Any
+        self,
+        *,
+        tasks: str = TASKS,
+        processes: int = 1,
+        skew: float = 0,
+        more: dict[str, str] | None = None,
+        **settings: Any,
     ) -> WorkerProcess:
-        """Start a worker; durations are in seconds. Its clock is off by *skew*."""
+        """Start a worker; durations are in seconds. Its clock is off by *skew*; *more*: what else
+        its environment has."""
         order = {"tasks": tasks, "processes": processes, "settings": settings}
-        return self._start(_BOOT, {_ORDER: json.dumps(order), SKEW: str(skew)})
+        given = {_ORDER: json.dumps(order), SKEW: str(skew)}
+        return self._start(_BOOT, {**given, **(more or {})})
 
     def command(self, *words: str, tasks: str = TASKS, cwd: Path | None = None) -> WorkerProcess:
         """Start a worker by its command line."""

@@ -212,6 +212,8 @@ INDEXES_OF_JOBS = {
     "find_behind": KEY,
     "claim_suspects": {"jobs_suspect", *KEY},
     "find_suspects": {"jobs_suspect"},
+    "find_sealed_jobs": KEY,
+    "rewrap_jobs": KEY,
     "finish_succeeded": KEY,
     "finish_retried": KEY,
     "finish_dead": KEY,
@@ -443,6 +445,14 @@ def test_whether_a_schedule_has_a_job_is_asked_without_its_dead_ones(tables: Con
     body = tables.execute("SELECT pg_get_functiondef('pgqueue.is_under_way'::regproc)").fetchone()
     assert body
     assert "job.state <> 'dead'" in body[0]
+
+
+def test_what_is_encrypted_in_history_is_counted_in_steps_by_id(tables: Connection) -> None:
+    nodes = plan_of(tables, "count_sealed_history")
+    assert None not in scanned(nodes, "finished_jobs")
+    assert not {node.kind for node in nodes} & {"Sort", "Incremental Sort"} or all(
+        node.table is None for node in nodes if node.kind == "Sort"
+    )
 
 
 def test_progress_is_walked_by_its_primary_key(tables: Connection) -> None:

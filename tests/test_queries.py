@@ -45,6 +45,7 @@ def fill(connection: psycopg.Connection) -> int:
     me = str(uuid.uuid4())
     pgqueue.enqueue_batch(connection, [NewJob("t") for _ in range(4)], name="four")
     pgqueue.enqueue_many(connection, [NewJob("unserved", delay=d) for d in (None, 60)])
+    pgqueue.enqueue(connection, NewJob("later", delay=3600), actor="ada")
     run(
         connection,
         claiming.claim(
@@ -86,7 +87,7 @@ def fill(connection: psycopg.Connection) -> int:
 @pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.stem)
 def test_a_query_runs_as_it_stands_and_finds_something(busy: Busy, path: Path) -> None:
     assert path.read_text().startswith("-- "), "it says what it answers"
-    text = re.sub(r"(?<!:):id\b", str(busy.job), path.read_text())
+    text = re.sub(r"(?<!:):id\b", str(busy.job), path.read_text()).replace(":'actor'", "'ada'")
     assert len(busy.connection.execute(text).fetchall()) >= 1
 
 
@@ -96,6 +97,8 @@ def test_psql_runs_it_from_the_file(busy: Busy, path: Path) -> None:
     command = ["psql", "-X", "-d", busy.dsn, "-v", "ON_ERROR_STOP=1", "-f", str(path)]
     if ":id" in path.read_text():
         command[2:2] = ["-v", f"id={busy.job}"]
+    if ":'actor'" in path.read_text():
+        command[2:2] = ["-v", "actor=ada"]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
     assert re.search(r"^\([1-9]\d* rows?\)$", said.stdout, re.MULTILINE)
@@ -104,12 +107,24 @@ def test_psql_runs_it_from_the_file(busy: Busy, path: Path) -> None:
 def test_a_query_says_how_to_call_it(busy: Busy) -> None:
     for path in QUERIES:
         variable = "-v id=4711 " if ":id" in path.read_text() else ""
+        if ":'actor'" in path.read_text():
+            variable = "-v actor=123 "
         assert f"psql {variable}-f sql/{path.name}" in path.read_text()
 
 
 def test_there_are_queries() -> None:
     assert {path.stem for path in QUERIES} == {
-        *("alerts", "audit", "batches", "dead", "queues", "retries", "running", "schedules"),
+        *(
+            "actor",
+            "alerts",
+            "audit",
+            "batches",
+            "dead",
+            "queues",
+            "retries",
+            "running",
+            "schedules",
+        ),
         *("story", "tasks", "throughput", "unserved", "why", "workers"),
     }
 

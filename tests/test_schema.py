@@ -405,7 +405,7 @@ def test_sql_and_python_enqueue_the_same_row(
 
 def test_every_option_is_compared(connection: Connection) -> None:
     fields = {name for python, _ in PARITY for name in python}
-    assert fields == {*NewJob._fields[2:], "notify"}
+    assert fields == {*NewJob._fields[2:-1], "notify"}
     row = connection.execute(
         "SELECT proargnames[1:pronargs] FROM pg_proc WHERE oid = 'pgqueue.enqueue'::regproc"
     ).fetchone()

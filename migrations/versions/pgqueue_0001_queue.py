@@ -33,6 +33,8 @@ PARTS = (
     "alert_rules",
     "measures",
     "alerts",
+    "audit",
+    "roles",
 )
 
 

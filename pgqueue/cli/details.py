@@ -18,6 +18,7 @@ from pgqueue.cli.output import (
     visible_lines,
 )
 from pgqueue.job import State
+from pgqueue.redaction import redact_json, shown
 from pgqueue.storage.inspection import (
     AttemptRecord,
     AuditRecord,
@@ -119,9 +120,9 @@ def _facts(job: JobDetails) -> Iterator[tuple[str, str]]:
         ("key", job.key),
         ("actor", job.actor),
         ("on dead", job.on_dead_task),
-        ("args", job.args),
-        ("metadata", job.metadata),
-        ("result", job.result),
+        ("args", redact_json(job.args)),
+        ("metadata", job.metadata and redact_json(job.metadata)),
+        ("result", job.result and redact_json(job.result)),
         ("error", ": ".join(part for part in (job.error_type, job.error) if part)),
     ):
         if text:
@@ -143,7 +144,7 @@ def _progress(said: ProgressRecord, now: datetime) -> str:
     if said.percent is not None:
         parts.append(f"{said.percent} %")
     if said.detail is not None:
-        parts.append(said.detail)
+        parts.append(redact_json(said.detail))
     return f"{', '.join(parts) or 'none said'} ({ago(said.updated_at, now)})"
 
 
@@ -161,8 +162,8 @@ def _attempt_row(attempt: AttemptRecord, now: datetime) -> list[str]:
 
 
 def _line_row(line: LineRecord) -> list[str]:
-    fields = f"  {line.fields}" if line.fields else ""
-    return [str(line.attempt), local(line.at), line.level, line.message + fields]
+    fields = f"  {redact_json(line.fields)}" if line.fields else ""
+    return [str(line.attempt), local(line.at), line.level, shown(line.message) + fields]
 
 
 def _audit_row(record: AuditRecord, now: datetime) -> list[str]:

@@ -12,6 +12,7 @@ from psycopg import errors
 from pgqueue.embedded.errors import EmbeddedPostgresError
 from pgqueue.errors import (
     ForeignDatabase,
+    InsecureConnection,
     InvalidOption,
     InvalidPayload,
     PgqueueError,
@@ -49,6 +50,7 @@ _OF_PGQUEUE: dict[type[PgqueueError], type[click.ClickException]] = {
     InvalidPayload: Misused,
     EmbeddedPostgresError: Unready,
     ForeignDatabase: Unready,
+    InsecureConnection: Unready,
     MigrationError: Unready,
     ScheduleNotFound: Refused,
     SchemaMismatch: Unready,

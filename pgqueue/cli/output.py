@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from pgqueue.redaction import redact_json, shown
+
 _NARROWEST = 8
 _GAP = "  "
 
@@ -28,8 +30,11 @@ class Column(NamedTuple):
 
 
 def print_json(value: Any) -> None:
-    """Print *value* as one JSON document; named tuples become objects, moments ISO 8601 in UTC."""
-    click.echo(json.dumps(plain(value), indent=2))
+    """Print *value* as one JSON document; named tuples become objects, moments ISO 8601 in UTC.
+
+    What looks like a credential is left out, as everywhere."""
+    redacted = json.loads(redact_json(json.dumps(plain(value))))
+    click.echo(json.dumps(_shown(redacted), indent=2))
 
 
 def plain(value: Any) -> Any:
@@ -43,6 +48,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
     return value
+
+
+def _shown(value: Any) -> Any:
+    """Every text in *value* fit to be shown: an error may tell more than its shape betrays."""
+    if isinstance(value, dict):
+        return {key: _shown(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shown(each) for each in value]
+    return shown(value) if isinstance(value, str) else value
 
 
 def embedded(text: str | None) -> Any:
@@ -94,7 +108,9 @@ def tell(text: str) -> None:
 
 
 def visible(text: str) -> str:
-    """Make control characters visible: what a job holds must not steer the terminal."""
+    """Make control characters visible, and what looks like a credential not: what a job holds must
+    not steer the terminal, nor end in its log."""
+    text = shown(text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
@@ -102,7 +118,7 @@ def visible(text: str) -> str:
 
 def visible_lines(text: str) -> list[str]:
     """The lines of *text*, each visible as it is, tabs widened."""
-    return [visible(line.expandtabs(4)) for line in text.splitlines()]
+    return [visible(line.expandtabs(4)) for line in shown(text).splitlines()]
 
 
 def terminal_width() -> int | None:

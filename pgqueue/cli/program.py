@@ -16,7 +16,9 @@ from pgqueue.cli import (
     doctor,
     enqueue,
     jobs,
+    keys,
     queues,
+    roles,
     schedule_verbs,
     schedules,
     schema,
@@ -98,6 +100,8 @@ for command in (
     jobs.jobs,
     batches.batches,
     queues.queues,
+    keys.keys,
+    roles.roles,
     schedules.schedules,
 ):
     program.add_command(command)

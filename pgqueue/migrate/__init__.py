@@ -19,6 +19,7 @@ from pgqueue.migrate.status import (
     foreign_sentence,
 )
 from pgqueue.migrate.turn import LOCK, SETTINGS, take_turn
+from pgqueue.storage import tls
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -95,13 +96,13 @@ def offline_sql(to: str = "head") -> str:
 
 def current(dsn: str) -> str | None:
     """The revision the database is at; None if ``pgqueue migrate`` installed nothing there."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with tls.connect(dsn, autocommit=True) as connection:
         return find_revision(connection)
 
 
 def check(dsn: str) -> Status:
     """How the database's schema stands to this code. Changes nothing."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with tls.connect(dsn, autocommit=True) as connection:
         return find_status(connection)
 
 

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import IsolationLevel, errors
 
 from pgqueue.migrate.errors import MigrationBlocked, MigrationError
+from pgqueue.storage import tls
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -51,7 +52,7 @@ def take_turn(
     from sqlalchemy.pool import StaticPool
 
     deadline = time.monotonic() + patience
-    with psycopg.connect(dsn, prepare_threshold=None) as raw:
+    with tls.connect(dsn, prepare_threshold=None) as raw:
         raw.isolation_level = IsolationLevel.READ_COMMITTED
         raw.read_only = False
         engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)

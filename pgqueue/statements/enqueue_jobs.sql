@@ -9,6 +9,6 @@ FROM pgqueue.enqueue_many(
     %(timeouts_ms)s::bigint[], %(keeps_ms)s::bigint[], %(keys)s::text[],
     %(key_ttls_ms)s::bigint[], %(actors)s::text[], %(metadatas)s::text[],
     %(on_dead_tasks)s::text[], %(keeps_cancelled_ms)s::bigint[], %(keeps_dead_ms)s::bigint[],
-    %(notify)s::boolean, %(batch_id)s::bigint
+    %(notify)s::boolean, %(batch_id)s::bigint, given_ids => %(given_ids)s::bigint[]
 )
 ORDER BY n

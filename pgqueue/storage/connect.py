@@ -12,6 +12,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from pgqueue.storage import tls
+
 CONNECT_TIMEOUT = 10
 _KEEPALIVE = {
     # A dead peer is noticed in a minute when idle, in ten seconds when it owes us an answer.
@@ -51,19 +53,24 @@ _BACKEND = "SELECT pg_backend_pid()"
 
 
 def prepare_conninfo(dsn: str, role: str) -> str:
-    """Return *dsn* with keepalives and an application name; what the DSN says itself wins. Only
-    the encoding is ours: whatever a job holds must be readable."""
-    given = {**_KEEPALIVE, "application_name": f"pgqueue:{role}", **conninfo_to_dict(dsn)}
+    """Return *dsn* with keepalives and an application name; what the DSN says itself wins. Ours
+    are the encoding, for whatever a job holds must be readable, and TLS where it must be. Raises
+    :class:`InsecureConnection`."""
+    said = conninfo_to_dict(dsn)
+    given = {**_KEEPALIVE, "application_name": f"pgqueue:{role}", **said, **tls.demands(said)}
     return make_conninfo("", **{**given, "client_encoding": "UTF8"})
 
 
 async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:
     """Open a connection of the worker's own: autocommit, pinned plans, bounded waits.
 
-    Raises :class:`psycopg.OperationalError` if it cannot be had.
+    Raises :class:`psycopg.OperationalError` if it cannot be had, :class:`InsecureConnection` if it
+    would be without TLS and must not be.
     """
-    connection = await AsyncConnection.connect(prepare_conninfo(dsn, role), autocommit=True)
+    with tls.explained():
+        connection = await AsyncConnection.connect(prepare_conninfo(dsn, role), autocommit=True)
     try:
+        tls.require(connection)
         cursor = await connection.execute(_BACKEND)
         if not _note_pooler(connection, await cursor.fetchone()):
             await connection.execute(SESSION, {"local": False})
@@ -75,8 +82,10 @@ async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:
 
 def connect(dsn: str, role: str) -> Connection[TupleRow]:
     """Open a connection of the worker's own, like :func:`connect_async`."""
-    connection = Connection.connect(prepare_conninfo(dsn, role), autocommit=True)
+    with tls.explained():
+        connection = Connection.connect(prepare_conninfo(dsn, role), autocommit=True)
     try:
+        tls.require(connection)
         with deadline(connection, CONNECT_TIMEOUT):
             if not _note_pooler(connection, connection.execute(_BACKEND).fetchone()):
                 connection.execute(SESSION, {"local": False})

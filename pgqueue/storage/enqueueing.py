@@ -11,7 +11,17 @@ from psycopg.pq import TransactionStatus
 
 from pgqueue.errors import IdempotencyConflict
 from pgqueue.metadata import dump_metadata
-from pgqueue.options import NOTHING_SAID, NewJob, Seconds, Unset, check, keeps, milliseconds
+from pgqueue.options import (
+    NOTHING_SAID,
+    NewJob,
+    Rules,
+    Seconds,
+    Unset,
+    check,
+    examine,
+    keeps,
+    milliseconds,
+)
 from pgqueue.storage.arrays import texts
 from pgqueue.storage.operation import Operation, query
 
@@ -71,10 +81,15 @@ def enqueue(
     if not new_jobs:
         return []
     jobs = [check(job) for job in new_jobs]
-    if len(jobs) == 1:
+    ids: list[int | None] = []
+    if examine(jobs):
+        jobs, ids = yield from _sealed(jobs)
+    if len(jobs) == 1 and not ids:
         rows = yield from query("enqueue_job", **_values(jobs[0]), notify=notify, batch_id=batch_id)
     else:
-        rows = yield from query("enqueue_jobs", **_arrays(jobs), notify=notify, batch_id=batch_id)
+        rows = yield from query(
+            "enqueue_jobs", **_arrays(jobs), notify=notify, batch_id=batch_id, given_ids=ids
+        )
     enqueued = [Enqueued(*row) for row in rows]
     if raise_on_conflict:
         for job, result in zip(jobs, enqueued, strict=True):
@@ -85,8 +100,29 @@ def enqueue(
 
 def stored(job: NewJob) -> str:
     """Return *job* as JSON that ``pgqueue.enqueue_stored()`` makes a job of, some day."""
-    said = {name: value for name, value in _values(check(job)).items() if value is not None}
+    examine([check(job)])
+    said = {name: value for name, value in _values(_seal(job, None)).items() if value is not None}
     return json.dumps(said, ensure_ascii=False, default=datetime.isoformat)
+
+
+def _sealed(jobs: Sequence[NewJob]) -> Operation[tuple[list[NewJob], list[int | None]]]:
+    """Encrypt what is to be. What is encrypted is bound to the id of its job, so that is drawn
+    beforehand: the one enqueue that takes two statements."""
+    encrypted = [n for n, job in enumerate(jobs) if job.rules and job.rules.sealer]
+    if not encrypted:
+        return list(jobs), []
+    rows = yield from query("draw_ids", count=len(encrypted))
+    ids: list[int | None] = [None] * len(jobs)
+    for n, (job_id,) in zip(encrypted, rows, strict=True):
+        ids[n] = job_id
+    return [_seal(job, job_id) for job, job_id in zip(jobs, ids, strict=True)], ids
+
+
+def _seal(job: NewJob, job_id: int | None) -> NewJob:
+    sealer = job.rules.sealer if job.rules else None
+    if sealer is None:
+        return job
+    return job._replace(args=sealer.seal_arguments(job.args, job.task, job_id))
 
 
 def _values(job: NewJob) -> dict[str, Any]:
@@ -124,7 +160,11 @@ def _ms(duration: Seconds | None, name: str) -> int | None:
 
 def metadata_text(job: NewJob) -> str | None:
     """Return a job's metadata as JSON text. Raises :class:`InvalidOption` if it cannot be."""
-    return None if job.metadata is None else dump_metadata(job.metadata)
+    if job.metadata is None:
+        return None
+    text = dump_metadata(job.metadata)
+    (job.rules or Rules()).guard.check(text, "metadata")
+    return text
 
 
 class _Option(NamedTuple):

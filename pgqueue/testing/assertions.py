@@ -8,6 +8,8 @@ from typing import Any
 from pgqueue.codec import Codec
 from pgqueue.errors import InvalidOption, UndecodablePayload
 from pgqueue.job import State
+from pgqueue.redaction import concealed
+from pgqueue.sealing import is_sealed
 from pgqueue.storage.drivers import run, run_async
 from pgqueue.storage.rehearsal import EnqueuedRow, list_enqueued
 from pgqueue.tasks import Task
@@ -144,18 +146,28 @@ def _names(task: AnyTask | str | None) -> tuple[str, ...] | None:
 
 def _jobs(rows: list[EnqueuedRow], task: AnyTask | str | None) -> list[EnqueuedJob]:
     names = _names(task) or ()
-    codec = task.codec if isinstance(task, Task) else _PLAIN
+    known = task if isinstance(task, Task) else None
     return [
         EnqueuedJob(
             **row._asdict()
             | {
-                "args": _decoded(row.args, codec if row.task in names else _PLAIN),
+                "args": _args(row, known if row.task in names else None),
                 "state": State(row.state),
                 "metadata": json.loads(row.metadata or "{}"),
             }
         )
         for row in rows
     ]
+
+
+def _args(row: EnqueuedRow, task: AnyTask | None) -> Any:
+    """The arguments of a job, in the clear if its task is known."""
+    if task is None:
+        return _decoded(concealed(row.args), _PLAIN)
+    if is_sealed(row.args):
+        text = task.safety.opened_arguments(row.args, row.task, row.id)
+        return _decoded(text, task.codec)
+    return _decoded(row.args, task.codec)
 
 
 def _decoded(text: str, codec: Codec) -> Any:

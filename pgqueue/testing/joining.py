@@ -100,7 +100,7 @@ class JoinedTransaction:
         job, value = self._context.job, self._context.result
         result = None
         if value is not None:
-            result = self._joined.tasks[job.task].encode(value, "result")
+            result = self._joined.tasks[job.task].encode_result(job, value)
         return Succeeded(job, self._started, boottime(), result)
 
     def _finish(self, succeeded: Succeeded) -> Operation[set[int]]:

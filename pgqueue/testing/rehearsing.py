@@ -176,6 +176,9 @@ class Rehearsal:
             return outcome
         return await self._desk.run(_finish(outcome, self._worker_id)) or Lost(*outcome[:3])
 
+    def _read(self, job: Job, result: str) -> Any:
+        return self._tasks[job.task].read_result(result, job_id=job.id, task=job.task)
+
     def _describe(self, outcome: Outcome, error: BaseException | None, at: datetime) -> Attempt:
         job = outcome.job
         result = getattr(outcome, "result", None)
@@ -187,7 +190,7 @@ class Rehearsal:
             attempt=job.attempt,
             at=at,
             outcome=_WORDS[type(outcome)],
-            result=None if result is None else self._tasks[job.task].codec.loads(result),
+            result=None if result is None else self._read(job, result),
             error=error,
             failure=None if failure is None else f"{failure.type}: {failure.message}",
             reason=getattr(outcome, "reason", None),

@@ -16,6 +16,8 @@ from pgqueue.errors import (
 )
 from pgqueue.job import State
 from pgqueue.options import NewJob
+from pgqueue.redaction import concealed, shown
+from pgqueue.sealing import is_sealed
 from pgqueue.storage.drivers import run, run_async
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.storage.waiting import Reading, read_status
@@ -109,7 +111,8 @@ def status_of(reading: Reading, tasks: Tasks | None) -> JobStatus:
         **fields
         | {
             "state": State(reading.state),
-            "detail": None if reading.detail is None else json.loads(reading.detail),
+            "detail": _detail_of(reading, tasks),
+            "error": reading.error and shown(reading.error),
             "result": _result_of(reading, tasks),
             "is_over": reading.is_over,
         }
@@ -119,7 +122,8 @@ def status_of(reading: Reading, tasks: Tasks | None) -> JobStatus:
 def finished_of(reading: Reading, tasks: Tasks | None) -> Finished:
     """Return what became of a job that is over."""
     if reading.state == State.CANCELLED:
-        error = JobCancelled(reading.id, task=reading.task, reason=reading.error)
+        why = reading.error and shown(reading.error)
+        error = JobCancelled(reading.id, task=reading.task, reason=why)
         return Finished(reading.id, error=error)
     if reading.state != State.SUCCEEDED:
         return Finished(
@@ -129,7 +133,7 @@ def finished_of(reading: Reading, tasks: Tasks | None) -> Finished:
                 task=reading.task,
                 reason=reading.reason,
                 error_type=reading.error_type,
-                message=reading.error,
+                message=reading.error and shown(reading.error),
                 attempts=reading.failures,
             ),
         )
@@ -139,12 +143,29 @@ def finished_of(reading: Reading, tasks: Tasks | None) -> Finished:
         return Finished(reading.id, error=error)
 
 
+def _detail_of(reading: Reading, tasks: Tasks | None) -> Any:
+    if reading.detail is None:
+        return None
+    detail = reading.detail
+    if tasks is not None and is_sealed(detail):
+        with suppress(UnknownTask):
+            safety = tasks[reading.task].safety
+            detail = safety.opened(detail, reading.task, reading.id, "progress")
+    return json.loads(concealed(detail))
+
+
 def _result_of(reading: Reading, tasks: Tasks | None) -> Any:
     if reading.result is None:
         return None
     if tasks is not None:
         with suppress(UnknownTask):
-            return tasks[reading.task].codec.loads(reading.result)
+            task = tasks[reading.task]
+            return task.read_result(reading.result, job_id=reading.id, task=reading.task)
+    if is_sealed(reading.result):
+        raise UndecodablePayload(
+            f"the result of job {reading.id} is encrypted; give the waiter the tasks: "
+            "Waiter(dsn, tasks=...)"
+        )
     try:
         return json.loads(reading.result)
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pgqueue import failure
 from pgqueue.context import Context, Why, enter
-from pgqueue.errors import LeaseLost, UndecodablePayload
+from pgqueue.errors import LeaseLost, Unauthorized, UndecodablePayload
 from pgqueue.job import Job, Reason
 from pgqueue.outcome import (
     Cancelled,
@@ -42,6 +42,7 @@ def run(task: AnyTask, context: Context) -> Outcome:
     arguments = decode(task, context.job, started)
     if not isinstance(arguments, dict):
         return arguments
+    context.secrets = task.safety.secrets_of(context.job)
     positional = (context,) if task.signature.takes_context else ()
     pauses = iter(CONFLICT_PAUSES)
     while True:
@@ -70,7 +71,7 @@ def pause_before_repeat(
 def decode(task: AnyTask, job: Job, started: float) -> dict[str, Any] | Died:
     """Return the handler's arguments, or the outcome of a job whose arguments cannot be read."""
     try:
-        return task.decode(job.args)
+        return task.decode(job.args, job_id=job.id, task=job.task)
     except UndecodablePayload as error:
         return Died(job, started, boottime(), failure.describe(error), Reason.UNDECODABLE)
 
@@ -82,7 +83,7 @@ def succeed(task: AnyTask, job: Job, value: Any, started: float) -> Outcome:
     if value is None:
         return Succeeded(job, started, ended, None)
     try:
-        return Succeeded(job, started, ended, task.encode(value, "result"))
+        return Succeeded(job, started, ended, task.encode_result(job, value))
     except Exception as error:  # noqa: BLE001  a result can hold anything
         return conclude(task, job, error, started)
 
@@ -110,7 +111,8 @@ def _judge(
     if isinstance(error, Snooze):
         return Snoozed(job, started, ended, error.delay)
     if isinstance(error, Cancel):
-        return Cancelled(job, started, ended, failure.text_of(error) or None)
+        said = task.safety.stored_text(job, failure.text_of(error) or None, "error")
+        return Cancelled(job, started, ended, said)
     if isinstance(error, LeaseLost):
         return Lost(job, started, ended)
     return fail(task, job, error, started)
@@ -119,9 +121,11 @@ def _judge(
 def fail(task: AnyTask, job: Job, error: BaseException, started: float) -> Retried | Died:
     """Return the outcome of an attempt that failed with *error*: again, or never again."""
     ended = boottime()
-    described = failure.describe(error)
+    described = task.safety.stored_failure(job, failure.describe(error))
     if isinstance(error, Fail):
         return Died(job, started, ended, described, Reason.NON_RETRYABLE)
+    if isinstance(error, Unauthorized):
+        return Died(job, started, ended, described, Reason.UNAUTHORIZED)
     decision = task.policy.decide(error, failures=job.failures, max_attempts=job.max_attempts)
     if isinstance(decision, Again):
         return Retried(job, started, ended, described, decision.delay)

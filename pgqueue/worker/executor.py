@@ -18,6 +18,7 @@ from pgqueue.outcome import Died, Outcome, Succeeded
 from pgqueue.tasks import Task, Tasks
 from pgqueue.worker import attempt
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.gate import pass_gate, pass_gate_in_thread
 from pgqueue.worker.holdings import Hold, Terms
 
 log = logging.getLogger("pgqueue.worker")
@@ -81,7 +82,7 @@ class Executor:
                 if pause:
                     await asyncio.sleep(pause)
                 task = self._tasks[job.task]
-                context.codec = task.codec
+                context.codec, context.safety = task.codec, task.safety
                 if task.has_terms and hold.terms is None:
                     hold.terms = Terms(
                         task.lease,
@@ -117,23 +118,36 @@ class Executor:
 
     def _call(self, task: AnyTask, hold: Hold, context: Context) -> Call:
         if task.executor == "process":
-            return partial(self._in_child, task, hold, context)
+            return self._gated(task, context, partial(self._in_child, task, hold, context))
         hold.watched = True
         arguments = attempt.decode(task, hold.job, boottime())
         if isinstance(arguments, Died):
             return partial(_end, arguments)
         positional = (context,) if task.signature.takes_context else ()
-        function = partial(task.function, *positional, **arguments)
+        function: Call = partial(task.function, *positional, **arguments)
+        context.secrets = task.safety.secrets_of(hold.job)
+        if task.safety.asks:
+            context.arguments = arguments
         if task.executor == "thread":
             return partial(self._in_thread, task, hold, context, function)
+        function = self._gated(task, context, function)
         self._listen_for_stop(hold)
         if task.transactional:
             return partial(_in_transaction, context, function)
         return function
 
+    def _gated(self, task: AnyTask, context: Context, call: Call) -> Call:
+        """Return *call*, behind the gate if the task has one."""
+        if not task.safety.asks:
+            return call
+        return partial(pass_gate, task.safety, context, self._threads, call)
+
     async def _in_thread(
         self, task: AnyTask, hold: Hold, context: Context, function: Callable[[], Any]
     ) -> Any:
+        if task.safety.asks:
+            loop = asyncio.get_running_loop()
+            function = partial(pass_gate_in_thread, task.safety, context, loop, function)
         if task.transactional:
             function = partial(_in_sync_transaction, context, function)
         self._listen_for_stop(hold, only=Why.LOST)
@@ -154,7 +168,9 @@ class Executor:
         if not isinstance(outcome, Succeeded):
             raise Ended(outcome)
         context.outcome = outcome
-        return None if outcome.result is None else task.codec.loads(outcome.result)
+        if outcome.result is None:
+            return None
+        return task.read_result(outcome.result, job_id=hold.job.id, task=hold.job.task)
 
     def _listen_for_stop(self, hold: Hold, only: Why | None = None) -> None:
         """Cancel the asyncio task on a request to stop. A thread goes on regardless: it is given up
@@ -173,7 +189,12 @@ class Executor:
         job = hold.job
         if context.outcome is not None:
             if not isinstance(error, (asyncio.CancelledError, Ended)):
-                log.warning("%s: error after its transaction was committed", job, exc_info=error)
+                hidden = self._tasks[job.task].encrypts
+                log.warning(
+                    "%s: error after its transaction was committed",
+                    job,
+                    exc_info=None if hidden else error,
+                )
             finished: Outcome = context.outcome
             return finished
         if isinstance(error, Ended):

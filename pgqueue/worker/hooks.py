@@ -15,6 +15,7 @@ from typing import Any
 from pgqueue.events import JobEvent
 from pgqueue.job import Job, Reason
 from pgqueue.outcome import Committed, Crashed, Died, Outcome, Retried, Snoozed, Succeeded
+from pgqueue.redaction import shown
 from pgqueue.tasks import Tasks
 from pgqueue.worker.tally import Tally
 
@@ -119,7 +120,9 @@ class Reporter:
             max_attempts=job.max_attempts,
             will_retry=isinstance(outcome, (Retried, Crashed)) and not dead,
             next_run_at=None if delay is None else datetime.now(UTC) + timedelta(seconds=delay),
-            error=outcome.why if isinstance(outcome, Crashed) else failure and failure.message,
+            error=outcome.why
+            if isinstance(outcome, Crashed)
+            else failure and shown(failure.message),
             error_type="Crashed" if isinstance(outcome, Crashed) else failure and failure.type,
             fingerprint=failure and failure.fingerprint,
             reason=reason,

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 from pgqueue.context import JobFields
+from pgqueue.redaction import redact, redact_json
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -15,10 +16,13 @@ _format = "text"
 
 
 class TextFormatter(logging.Formatter):
-    """``12:00:01 INFO pgqueue.worker message [send-welcome 17.1 email]``"""
+    """``12:00:01 INFO pgqueue.worker message [send-welcome 17.1 email]``, and no credentials."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         # An error's text is anybody's: it must not look like a line of its own.
@@ -30,7 +34,8 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; whatever was given as ``extra`` is a key of its own."""
+    """One JSON object a line; whatever was given as ``extra`` is a key of its own. No
+    credentials."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {
@@ -46,7 +51,8 @@ class JsonFormatter(logging.Formatter):
             fields["exception"] = self.formatException(record.exc_info)
         elif record.exc_text:  # a process child's, formatted there
             fields["exception"] = record.exc_text
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        told = {name: redact(v) if isinstance(v, str) else v for name, v in fields.items()}
+        return redact_json(json.dumps(told, default=str, ensure_ascii=False))
 
 
 def configure(format: str = "text", level: int = logging.INFO) -> None:

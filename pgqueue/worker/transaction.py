@@ -1,11 +1,13 @@
 """The handler's transaction: its work and its job's completion commit together, or not at all."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import psycopg
+from psycopg.errors import InsufficientPrivilege
 
 from pgqueue.context import Context
 from pgqueue.errors import LeaseLost, OtherDatabase, PgqueueError, UnsupportedConnection
@@ -96,7 +98,8 @@ class HandlerTransaction:
         try:
             _flush(connection)
             succeeded = self._succeed()
-            self._require_owned(run(connection, self._finish(succeeded)))
+            with finishing_allowed():
+                self._require_owned(run(connection, self._finish(succeeded)))
             self._commit(connection.commit, succeeded)
         except BaseException as problem:
             self._undo(connection, problem)
@@ -133,7 +136,8 @@ class HandlerTransaction:
             if hasattr(connection, "flush"):
                 await connection.flush()
             succeeded = self._succeed()
-            self._require_owned(await run_async(connection, self._finish(succeeded)))
+            with finishing_allowed():
+                self._require_owned(await run_async(connection, self._finish(succeeded)))
             await self._commit_async(connection.commit, succeeded)
         except BaseException as problem:
             await self._undo_async(connection, problem)
@@ -181,7 +185,7 @@ class HandlerTransaction:
         job, value = self._context.job, self._context.result
         result = None
         if value is not None:
-            result = self._all.tasks[job.task].encode(value, "result")
+            result = self._all.tasks[job.task].encode_result(job, value)
         self._context.stop.closed = True
         return Succeeded(job, self._started, boottime(), result)
 
@@ -231,6 +235,21 @@ class HandlerTransaction:
     def _require_owned(self, owned: bool) -> None:
         if not owned:
             raise LeaseLost(self._context.id, self._context.attempt)
+
+
+@contextmanager
+def finishing_allowed() -> Iterator[None]:
+    """Say it in one sentence when the handler's role may not finish jobs."""
+    try:
+        yield
+    except Exception as error:
+        cause = getattr(error, "orig", error)
+        if isinstance(cause, InsufficientPrivilege):
+            raise PgqueueError(
+                "the role of the handler's connection may not finish its job: make it a member of "
+                f"the worker role (GRANT pgqueue_worker TO ...): {cause.diag.message_primary}"
+            ) from error
+        raise
 
 
 def answered(error: BaseException) -> bool:

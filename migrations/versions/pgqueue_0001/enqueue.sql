@@ -5,10 +5,24 @@ CREATE FUNCTION pgqueue.milliseconds(duration interval) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN ceil(extract(epoch FROM duration) * 1000)::bigint;
 
--- The equality of plain arguments, whatever the spelling of their JSON.
+-- The equality of plain arguments, whatever the spelling of their JSON. What is encrypted is another
+-- text each time, so it is left out: only what stands in the clear can differ.
 CREATE FUNCTION pgqueue.fingerprint(args json) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN hashtextextended(args::jsonb::text, 0);
+RETURN hashtextextended((CASE json_typeof(args)
+    WHEN 'object' THEN args::jsonb - '$encrypted' ELSE args::jsonb END)::text, 0);
+
+-- Ids that a caller has drawn from the sequence: one that is still to come would be a job's that
+-- cannot be made then.
+CREATE FUNCTION pgqueue.check_drawn(ids bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF 1 > ANY (ids) OR pg_sequence_last_value('pgqueue.jobs_id_seq'::regclass) < ANY (ids) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'given_ids: must have been drawn: nextval(''pgqueue.jobs_id_seq'')';
+    END IF;
+END
+$$;
 
 -- Whether options are within their bounds, for SQL and other languages; an error names the one that is
 -- not. An array that nobody filled costs nothing to look at.
@@ -65,7 +79,8 @@ $$;
 -- "not said" in the rest, so that an option nobody uses costs nothing. What the call does not say
 -- the task says, then the queue, then the default written here; the row keeps what came out.
 -- Milliseconds: -1 means "without limit" for a timeout, "for ever" for a key. The jobs of one call
--- belong to one batch, or to one tick of a schedule, or to neither.
+-- belong to one batch, or to one tick of a schedule, or to neither. given_ids: of jobs that know
+-- theirs, drawn from jobs_id_seq beforehand, because something in their arguments is bound to it.
 --
 -- Keys are inserted in one order, so that two batches cannot deadlock; the DO UPDATE waits for a
 -- transaction that holds the key and returns a row either way: its winner commits -> its job,
@@ -93,7 +108,8 @@ CREATE FUNCTION pgqueue.enqueue_many(
     notify boolean DEFAULT true,
     batch_id bigint DEFAULT NULL,
     schedule_id bigint DEFAULT NULL,
-    scheduled_for timestamptz DEFAULT NULL
+    scheduled_for timestamptz DEFAULT NULL,
+    given_ids bigint[] DEFAULT '{}'
 ) RETURNS TABLE (n bigint, id bigint, duplicate boolean, conflict boolean)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 #variable_conflict use_column
@@ -104,9 +120,12 @@ BEGIN
         tasks, queues, priorities, enqueue_many.max_attempts, enqueue_many.max_crashes,
         timeouts_ms, keeps_ms || keeps_cancelled_ms || keeps_dead_ms, keys, on_dead_tasks,
         delays_ms, actors);
+    IF given_ids <> '{}' THEN
+        PERFORM pgqueue.check_drawn(given_ids);
+    END IF;
     RETURN QUERY
     WITH numbered AS MATERIALIZED (
-        SELECT nextval('pgqueue.jobs_id_seq') AS id, given.*
+        SELECT coalesce((enqueue_many.given_ids)[given.n::integer], nextval('pgqueue.jobs_id_seq')) AS id, given.*
         FROM unnest(
             tasks, args, queues, priorities, delays_ms, run_ats, expire_ats, expire_ins_ms,
             max_attempts, max_crashes, timeouts_ms, keeps_ms, keys, key_ttls_ms,
@@ -393,7 +412,8 @@ $$;
 
 -- What the dead letter keeps of a job's attempts, because it outlives their own retention: the last
 -- ten, the one that ends now among them (outcome NULL: it dies without one). At most 64 KiB: where
--- errors are too long for that, less of each.
+-- errors are too long for that, less of each. Of an encrypted one nothing: half an envelope is none,
+-- and keys are changed in the rows it came from.
 CREATE FUNCTION pgqueue.last_attempts(
     job_id bigint, attempt bigint, outcome text, error_type text, error text, traceback text
 ) RETURNS json
@@ -415,8 +435,11 @@ RETURN (
     ), sized AS MATERIALIZED (
         SELECT size.n, json_agg(json_build_object(
                 'attempt', latest.attempt, 'outcome', latest.outcome, 'ended_at', latest.ended_at,
-                'error_type', latest.error_type, 'error', left(latest.error, size.error),
-                'traceback', right(latest.traceback, size.traceback)
+                'error_type', latest.error_type,
+                'error', CASE WHEN starts_with(latest.error, '{"$encrypted":')
+                    THEN '[encrypted]' ELSE left(latest.error, size.error) END,
+                'traceback', CASE WHEN starts_with(latest.traceback, '{"$encrypted":')
+                    THEN '[encrypted]' ELSE right(latest.traceback, size.traceback) END
             ) ORDER BY latest.attempt) AS history
         FROM latest
         CROSS JOIN (VALUES (1, 1000, 5000), (2, 150, 650)) AS size (n, error, traceback)

@@ -229,7 +229,9 @@ CREATE TABLE pgqueue.audit (
     job_id bigint,
     queue text,
     reason text,
-    detail json
+    detail json,
+    -- Whose connection it was. actor is what the tool says, and a tool can be told anything.
+    db_user text NOT NULL DEFAULT session_user
 );
 
 CREATE INDEX audit_job ON pgqueue.audit (job_id) WHERE job_id IS NOT NULL;

@@ -101,6 +101,17 @@ BEGIN ATOMIC
     WHERE job.lease_until IS NOT NULL ORDER BY job.lease_until LIMIT at_most;
 END;
 
+-- How many of them each worker holds, and since when.
+CREATE FUNCTION pgqueue.count_held(at_most bigint)
+RETURNS TABLE (worker_id uuid, jobs bigint, oldest timestamptz)
+LANGUAGE sql STABLE
+SET jit = off
+BEGIN ATOMIC
+    SELECT job.worker_id, count(*), min(job.claimed_at)
+    FROM pgqueue.find_running(at_most) AS job
+    GROUP BY job.worker_id;
+END;
+
 CREATE FUNCTION pgqueue.find_retrying(at_most bigint, among bigint)
 RETURNS TABLE (
     id bigint, queue text, task text, failures integer, max_attempts integer, next_at timestamptz,
@@ -261,11 +272,7 @@ SELECT
     worker.started_at, worker.seen_at, clock_timestamp() - worker.started_at AS up_for,
     clock_timestamp() - worker.seen_at AS seen_ago
 FROM pgqueue.workers AS worker
-LEFT JOIN (
-    SELECT job.worker_id, count(*) AS jobs, min(job.claimed_at) AS oldest
-    FROM pgqueue.find_running(10000) AS job
-    GROUP BY job.worker_id
-) AS held ON held.worker_id = worker.id;
+LEFT JOIN pgqueue.count_held(10000) AS held ON held.worker_id = worker.id;
 
 COMMENT ON VIEW pgqueue.worker_stats IS
 $$Worker processes heard of within a day, and what they hold (running, or claimed and waiting for a slot).

@@ -116,7 +116,12 @@ def perform(tasks: Tasks, job: Job, stop: Stop, teller: Teller) -> Ended | Faile
     except UnknownTask as error:
         return Failed(f"{error}; it was there when the worker started, so restart the worker")
     context = Context(
-        job, stop=stop, transaction=refuse_transaction, codec=task.codec, scribe=teller
+        job,
+        stop=stop,
+        transaction=refuse_transaction,
+        codec=task.codec,
+        safety=task.safety,
+        scribe=teller,
     )
     outcome = contextvars.copy_context().run(attempt.run, task, context)
     teller.close()
