@@ -144,7 +144,12 @@ class Databases:
 
 def dsn_of(dsn: str, database: str) -> str:
     """The libpq URI of another database on the same server."""
-    parameters = {**conninfo_to_dict(dsn), "dbname": database}
+    return dsn_with(dsn, dbname=database)
+
+
+def dsn_with(dsn: str, **changes: str) -> str:
+    """The libpq URI with these parameters changed."""
+    parameters = {**conninfo_to_dict(dsn), **changes}
     return "postgresql:///?" + "&".join(
         f"{name}={quote(str(value), safe='')}" for name, value in parameters.items()
     )
