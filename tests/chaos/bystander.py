@@ -60,9 +60,7 @@ class Bystander:
         self._resume()
 
     def _act(self, connection: psycopg.Connection[Any]) -> None:
-        verb = self._random.choices(
-            [*VERBS, "pause"], weights=(40, 25, 10, 10, 2, 4, 3), k=1
-        )[0]
+        verb = self._random.choices([*VERBS, "pause"], weights=(40, 25, 10, 10, 2, 4, 3), k=1)[0]
         if verb == "pause":
             connection.execute("SELECT pgqueue.pause(%s, 'chaos')", [PAUSED])
             time.sleep(self._random.uniform(0.1, 1.0))

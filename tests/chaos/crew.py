@@ -116,9 +116,7 @@ class Crew:
 
     def prey(self, behind: str | None = None) -> list[Hand]:
         return [
-            hand
-            for hand in self.hands
-            if hand.is_idle_prey and behind in (None, hand.post.behind)
+            hand for hand in self.hands if hand.is_idle_prey and behind in (None, hand.post.behind)
         ]
 
     def thaw(self, hand: Hand) -> None:

@@ -33,7 +33,13 @@ from tests.connections import KINDS, Application
 KEYS = 300
 """So few keys that the enqueuers meet."""
 ROLLED_BACK = 0.1
-OUTAGE = (psycopg.OperationalError, psycopg.InterfaceError, DBAPIError, PendingRollbackError, OSError)
+OUTAGE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    DBAPIError,
+    PendingRollbackError,
+    OSError,
+)
 
 
 @dataclass
@@ -127,7 +133,9 @@ class Enqueuer:
                 application.connection, [self._job() for _ in range(5)], on_complete=told.job()
             )
         else:
-            chunked: Any = pgqueue.enqueue_chunked_async if asynchronous else pgqueue.enqueue_chunked
+            chunked: Any = (
+                pgqueue.enqueue_chunked_async if asynchronous else pgqueue.enqueue_chunked
+            )
             made = chunked(
                 application.connection, effect_of_chunk, range(60), 10, on_complete=told.job()
             )

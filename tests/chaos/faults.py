@@ -218,7 +218,9 @@ def hold_snapshot(world: World) -> Iterator[Harm]:
 def rebuild_indexes(world: World) -> Iterator[Harm]:
     """REINDEX CONCURRENTLY, by somebody who is patient."""
     index = world.random.choice(("jobs_available", "jobs_lease", "jobs_scheduled", "jobs_pkey"))
-    task = threading.Thread(target=_run, args=(world, f"REINDEX INDEX CONCURRENTLY pgqueue.{index}"))
+    task = threading.Thread(
+        target=_run, args=(world, f"REINDEX INDEX CONCURRENTLY pgqueue.{index}")
+    )
     task.start()
     yield Harm(2.0)
     task.join(30)

@@ -88,7 +88,13 @@ class Cast:
 
 
 def rehearse(
-    *, seconds: float, jobs: int, seed: int, workers: int, fault_every: float, quiet: bool = False
+    *,
+    seconds: float,
+    jobs: int,
+    seed: int,
+    workers: int,
+    fault_every: float,
+    is_quiet: bool = False,
 ) -> Report:
     """Do one run and judge it."""
     home = Path(tempfile.mkdtemp(prefix="pgqueue-chaos-"))
@@ -128,7 +134,7 @@ def rehearse(
         ):
             plague.rage(until=began + seconds)
             crew.keep_up()
-            if not quiet:
+            if not is_quiet:
                 _show(plague, crew, time.monotonic() - began)
             time.sleep(0.05)
         plague.heal()
@@ -169,9 +175,7 @@ def posts(dsn: str, network: Network, pooler: Pooler | None, count: int) -> list
     ]
     if pooler is not None:
         listen = {**plain, "listen_dsn": dsn}
-        kinds.append(
-            Post(name="pooled", dsn=pooler.dsn("chaos"), behind="pooler", settings=listen)
-        )
+        kinds.append(Post(name="pooled", dsn=pooler.dsn("chaos"), behind="pooler", settings=listen))
     return [kinds[n % len(kinds)] for n in range(count)]
 
 
