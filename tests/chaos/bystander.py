@@ -27,12 +27,12 @@ ORDER BY id LIMIT 1
 ANY_DEAD = "SELECT id FROM pgqueue.jobs WHERE state = 'dead' ORDER BY random() LIMIT 1"
 ANY_BATCH = "SELECT id FROM pgqueue.batches ORDER BY random() LIMIT 1"
 VERBS = {
-    "cancel": f"SELECT pgqueue.cancel(id, 'chaos') FROM ({ANY_JOB}) AS job",
-    "retry": f"SELECT pgqueue.retry(id, NULL, 'chaos') FROM ({ANY_DEAD}) AS job",
-    "hurry": f"SELECT pgqueue.retry(id, NULL, 'chaos') FROM ({ANY_JOB}) AS job",
-    "discard": f"SELECT pgqueue.discard(id, 'chaos', 'enough') FROM ({ANY_DEAD}) AS job",
-    "cancel a batch": f"SELECT pgqueue.cancel_batch(id, 'chaos') FROM ({ANY_BATCH}) AS batch",
-    "retry a batch": f"SELECT pgqueue.retry_batch(id, 'chaos') FROM ({ANY_BATCH}) AS batch",
+    "cancel": (ANY_JOB, "SELECT pgqueue.cancel(%s, 'chaos')"),
+    "retry": (ANY_DEAD, "SELECT pgqueue.retry(%s, NULL, 'chaos')"),
+    "hurry": (ANY_JOB, "SELECT pgqueue.retry(%s, NULL, 'chaos')"),
+    "discard": (ANY_DEAD, "SELECT pgqueue.discard(%s, 'chaos', 'enough')"),
+    "cancel a batch": (ANY_BATCH, "SELECT pgqueue.cancel_batch(%s, 'chaos')"),
+    "retry a batch": (ANY_BATCH, "SELECT pgqueue.retry_batch(%s, 'chaos')"),
 }
 PAUSED = "default"
 
@@ -60,13 +60,15 @@ class Bystander:
         self._resume()
 
     def _act(self, connection: psycopg.Connection[Any]) -> None:
-        verb = self._random.choices([*VERBS, "pause"], weights=(40, 25, 10, 10, 2, 4, 3), k=1)[0]
+        verb = self._random.choices([*VERBS, "pause"], weights=(40, 15, 10, 10, 2, 4, 3), k=1)[0]
         if verb == "pause":
             connection.execute("SELECT pgqueue.pause(%s, 'chaos')", [PAUSED])
             time.sleep(self._random.uniform(0.1, 1.0))
             connection.execute("SELECT pgqueue.resume(%s, 'chaos')", [PAUSED])
         else:
-            connection.execute(VERBS[verb].encode())
+            find, do = VERBS[verb]
+            for row in connection.execute(find).fetchall():
+                connection.execute(do, row)
         self._book.write("verb", verb=verb, at=now())
         time.sleep(self._random.uniform(0.0, 0.3))
 

@@ -1,11 +1,12 @@
-"""An application that enqueues: on every kind of connection, with rollbacks, savepoints and keys that
-others use as well. Nothing is acknowledged before its COMMIT returned."""
+"""An application that enqueues: on every kind of connection, with rollbacks, savepoints and keys
+that others use as well. Nothing is acknowledged before its COMMIT returned."""
 
 import json
 import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,11 @@ class Said:
 class Enqueuer:
     """Enqueues about *jobs* jobs, spread over *seconds*."""
 
-    def __init__(self, dsn: str, home: Path, *, seed: str, jobs: int, seconds: float) -> None:
+    def __init__(
+        self, dsn: str, home: Path, *, seed: str, jobs: int, seconds: float, is_pooled: bool
+    ) -> None:
         self._dsn = dsn
+        self._is_pooled = is_pooled
         self._random = random.Random(seed)
         self._jobs = jobs
         self._seconds = seconds
@@ -66,7 +70,7 @@ class Enqueuer:
         done = 0
         while done < self._jobs:
             try:
-                with self._random.choice(list(KINDS.values()))(self._dsn) as application:
+                with self._connected() as application:
                     for _ in range(self._random.randint(1, 30)):
                         done += self._transact(application)
                         ahead = began + self._seconds * done / self._jobs - time.monotonic()
@@ -74,6 +78,14 @@ class Enqueuer:
             except OUTAGE:
                 # Whether the last transaction was committed nobody knows, and nothing was promised.
                 time.sleep(self._random.uniform(0.05, 0.3))
+
+    def _connected(self) -> AbstractContextManager[Application]:
+        kind = self._random.choice(list(KINDS))
+        how: dict[str, Any] = {}
+        if self._is_pooled:  # what psycopg's manual asks of everybody behind such a pooler
+            unprepared = {"prepare_threshold": None}
+            how = {"connect_args": unprepared} if "SQLAlchemy" in kind else unprepared
+        return KINDS[kind](self._dsn, **how)
 
     def _transact(self, application: Application) -> int:
         said = Said()
@@ -86,7 +98,7 @@ class Enqueuer:
             step(application, said)
         if said.made:
             application.execute(
-                f"INSERT INTO chaos.marker SELECT unnest(ARRAY{said.made}::bigint[])"  # noqa: S608  numbers
+                f"INSERT INTO chaos.marker SELECT unnest(ARRAY{said.made}::bigint[])"
             )
         if self._random.random() < ROLLED_BACK:
             application.rollback()
@@ -154,7 +166,7 @@ class Enqueuer:
                 quick.job(),
                 quick.job().options(delay=self._random.uniform(0.1, 5.0)),
                 nap.job(seconds=short),
-                nap.job(seconds=self._random.uniform(1.0, 8.0)),
+                nap.job(seconds=self._random.uniform(0.5, 8.0)),
                 thread.job(seconds=short),
                 child.job(seconds=short),
                 effect.job(seconds=short),
@@ -163,7 +175,7 @@ class Enqueuer:
                 snoozer.job(),
                 mortal.job(seconds=short),
             ),
-            weights=(50, 6, 10, 1, 8, 3, 8, 2, 6, 3, 2),
+            weights=(50, 6, 10, 9, 8, 3, 8, 2, 6, 3, 2),
         )
         return job.options(priority=self._random.choice((50, 100, 100, 200)))
 

@@ -1,5 +1,5 @@
-"""What is done to a run. A fault is a generator: it does its harm, yields whom it keeps from renewing
-and for how many seconds it is to last, and heals what it did."""
+"""What is done to a run. A fault is a generator: it does its harm, yields whom it keeps from
+renewing and for how many seconds it is to last, and heals what it did."""
 
 import os
 import random

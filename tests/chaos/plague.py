@@ -12,6 +12,9 @@ from tests.chaos.faults import KINDS, Harm, Missed, World
 from tests.chaos.logbook import now
 
 
+MORE_OFTEN = ("worker killed", "worker killed", "worker frozen")
+
+
 class Plague:
     """Every kind once, in an order that the seed decides, then all again."""
 
@@ -45,7 +48,7 @@ class Plague:
 
     def _draw(self) -> str:
         if not self._deck:
-            self._deck = list(KINDS)
+            self._deck = [*KINDS, *MORE_OFTEN]
             self._world.random.shuffle(self._deck)
         return self._deck.pop()
 
