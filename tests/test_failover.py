@@ -13,9 +13,10 @@ import pytest
 
 from pgqueue import migrate
 from tests.chaos import checker
+from tests.chaos.cast import Cast
 from tests.chaos.crew import RESCUE, Crew, Post
 from tests.chaos.logbook import Logbook, now, read
-from tests.chaos.run import Cast, drain
+from tests.chaos.run import drain
 from tests.chaos.server import DurableServer
 from tests.postgres import dsn_with, eventually
 

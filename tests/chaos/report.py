@@ -64,7 +64,6 @@ class Report:
     causes: dict[str, int]
     rescues: list[float]
     faults: Counter[str]
-    missed: Counter[str]
     violations: list[Violation]
     surprises: list[str]
     drained_in: float | None

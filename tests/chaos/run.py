@@ -1,14 +1,13 @@
 """``python -m tests.chaos.run``: real workers, enqueuers and people on a real server, while faults
 are done to all of them; then the checker. Exits 0 if every promise held."""
 
-import json
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from psycopg import sql
 
 import pgqueue
 from pgqueue import NewJob, migrate
+from pgqueue.embedded.server import exit_on_sigterm
 from tests.chaos import checker
+from tests.chaos.cast import Cast
 from tests.chaos.crew import RESCUE, Crew, Post
 from tests.chaos.faults import World
 from tests.chaos.logbook import Logbook, read
@@ -27,8 +28,6 @@ from tests.chaos.plague import Plague
 from tests.chaos.proxy import Network
 from tests.chaos.report import Report, measure
 from tests.chaos.server import DurableServer, Pooler
-from tests.command import environment
-from tests.postgres import dsn_with
 
 DRAIN = 180.0
 """Seconds within which everything is over once nothing is broken any more."""
@@ -36,145 +35,110 @@ OVERTIME = 120.0
 """Seconds that enqueuers may take longer than planned, faults and all."""
 
 
-class Cast:
-    """The processes that are not workers."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run is to be."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self._enqueuers: list[subprocess.Popen[bytes]] = []
-        self._bystanders: list[subprocess.Popen[bytes]] = []
-
-    def enqueue(self, dsn: str, *, seed: str, is_pooled: bool, jobs: int, seconds: float) -> None:
-        order = {
-            "dsn": dsn_with(dsn, application_name="chaos:enqueuer"),
-            "is_pooled": is_pooled,
-            "seed": seed,
-            "jobs": jobs,
-            "seconds": seconds,
-        }
-        self._enqueuers.append(self._start("tests.chaos.enqueuer", seed, order))
-
-    def stand_by(self, dsn: str, *, seed: str) -> None:
-        self._bystanders.append(
-            self._start("tests.chaos.bystander", seed, {"dsn": dsn, "seed": seed})
-        )
-
-    @property
-    def is_enqueuing(self) -> bool:
-        return any(each.poll() is None for each in self._enqueuers)
-
-    def leave(self) -> list[str]:
-        """Wait for all to end; return what went wrong with them."""
-        for each in self._bystanders:
-            each.terminate()
-        wrong = []
-        for each in [*self._enqueuers, *self._bystanders]:
-            with suppress(subprocess.TimeoutExpired):
-                each.wait(30)
-            if each.poll() != 0:
-                wrong.append(f"process {each.pid} that enqueues or looks on: {each.poll()}")
-        return wrong
-
-    def discard(self) -> None:
-        for each in [*self._enqueuers, *self._bystanders]:
-            if each.poll() is None:
-                each.kill()
-                each.wait()
-
-    def _start(self, module: str, name: str, order: dict[str, Any]) -> subprocess.Popen[bytes]:
-        words = json.dumps({**order, "home": str(self._home)})
-        with (self._home / f"{name}.log").open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", module, words],
-                env=environment(None),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+    seed: int
+    seconds: float = 150.0
+    jobs: int = 10_000
+    workers: int = 4
+    every: float = 2.0
+    """Seconds from the beginning of a fault to that of the next, on average."""
+    is_quiet: bool = False
 
 
-def rehearse(
-    *,
-    seconds: float,
-    jobs: int,
-    seed: int,
-    workers: int,
-    fault_every: float,
-    is_quiet: bool = False,
-) -> Report:
+def rehearse(plan: Plan) -> Report:
     """Do one run and judge it."""
     home = Path(tempfile.mkdtemp(prefix="pgqueue-chaos-"))
     home.chmod(0o711)  # the pooler's account passes through
     with ExitStack() as stack:
-        server = DurableServer()
-        stack.callback(server.discard)
-        database = server.dsn("chaos")
-        with psycopg.connect(server.dsn(), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE chaos")
-        migrate.upgrade(database)
-        with psycopg.connect(database, autocommit=True) as connection:
-            checker.install(connection)
-            make_schedules(connection)
-        network = stack.enter_context(Network(database))
-        pooler = None
-        if Pooler.is_installed():
-            pooler = stack.enter_context(Pooler(server, home))
-        book = Logbook(home, "harness", durable=True)
-        crew = Crew(home, book)
-        stack.callback(crew.discard)
+        world = make_world(plan, home, stack)
         cast = Cast(home)
         stack.callback(cast.discard)
-        for post in posts(database, network, pooler, workers):
-            crew.hire(post)
-        ways = [database, network.dsn, *([pooler.dsn("chaos")] if pooler else [])]
-        for n, dsn in enumerate(ways):
-            cast.enqueue(
-                dsn,
-                seed=f"enqueuer{n}-{seed}",
-                is_pooled=n == 2,
-                jobs=jobs // len(ways) + 1,
-                seconds=seconds * 0.9,
-            )
-        cast.stand_by(database, seed=f"bystander-{seed}")
-        world = World(home, database, server, crew, network, pooler, book, random.Random(seed))
-        plague = Plague(world, every=fault_every)
-        began = time.monotonic()
-        latest = began + seconds + OVERTIME
-        while time.monotonic() < began + seconds or (
-            cast.is_enqueuing and time.monotonic() < latest
-        ):
-            plague.rage(until=began + seconds)
-            crew.keep_up()
-            if not is_quiet:
-                _show(plague, crew, time.monotonic() - began)
-            time.sleep(0.05)
-        plague.heal()
+        people(world, cast, plan)
+        plague = Plague(world, every=plan.every)
+        rage(plague, world.crew, cast, plan)
         wrong = cast.leave()
-        drained_in = drain(database, crew)
-        crew.stop()
-        if pooler is not None:
-            pooler.stop()
-        with psycopg.connect(database, autocommit=True) as connection:
-            checker.load(connection, read(home), rescue=timedelta(seconds=RESCUE))
-            violations = checker.check(connection)
-            files = checker.check_files(connection)
-            report = measure(
-                connection,
-                seed=seed,
-                faults=plague.done,
-                missed=plague.missed,
-                violations=violations,
-                surprises=[*wrong, *crew.surprises, *errors_in(home)],
-                drained_in=drained_in,
-                pooler=pooler is not None,
-                files=files,
-                home=home,
-            )
+        drained_in = drain(world.dsn, world.crew)
+        world.crew.stop()
+        if world.pooler is not None:
+            world.pooler.stop()
+        report = judge(world, plague, plan, wrong, drained_in)
         if report.is_clean:
             stack.callback(shutil.rmtree, home, ignore_errors=True)
         else:
-            dump(database, home)
+            dump(world.dsn, home)
     return report
+
+
+def make_world(plan: Plan, home: Path, stack: ExitStack) -> World:
+    """A server with a migrated database, the ways to it, and workers. *stack* ends it all."""
+    server = DurableServer()
+    stack.callback(server.discard)
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE chaos")
+    dsn = server.dsn("chaos")
+    migrate.upgrade(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        checker.install(connection)
+        make_schedules(connection)
+    network = stack.enter_context(Network(dsn))
+    pooler = stack.enter_context(Pooler(server, home)) if Pooler.is_installed() else None
+    book = Logbook(home, "harness", durable=True)
+    crew = Crew(home, book)
+    stack.callback(crew.discard)
+    for post in posts(dsn, network, pooler, plan.workers):
+        crew.hire(post)
+    return World(home, dsn, server, crew, network, pooler, book, random.Random(plan.seed))
+
+
+def people(world: World, cast: Cast, plan: Plan) -> None:
+    """Have an application enqueue on each way to the server, and people look on."""
+    ways = {"direct": world.dsn, "network": world.network.dsn}
+    if world.pooler is not None:
+        ways["pooler"] = world.pooler.dsn("chaos")
+    for way, dsn in ways.items():
+        cast.enqueue(
+            dsn,
+            seed=f"enqueuer-{way}-{plan.seed}",
+            is_pooled=way == "pooler",
+            jobs=plan.jobs // len(ways) + 1,
+            seconds=plan.seconds * 0.9,
+        )
+    cast.stand_by(world.dsn, seed=f"bystander-{plan.seed}")
+
+
+def rage(plague: Plague, crew: Crew, cast: Cast, plan: Plan) -> None:
+    """Let the plague rage for as long as planned, and all jobs be enqueued; then heal it."""
+    began = time.monotonic()
+    end = began + plan.seconds
+    while time.monotonic() < end or (cast.is_enqueuing and time.monotonic() < end + OVERTIME):
+        plague.rage(until=end)
+        crew.keep_up()
+        if not plan.is_quiet:
+            _show(plague, crew, time.monotonic() - began)
+        time.sleep(0.05)
+    plague.heal()
+
+
+def judge(
+    world: World, plague: Plague, plan: Plan, wrong: list[str], drained_in: float | None
+) -> Report:
+    """Ask the checker, and count."""
+    with psycopg.connect(world.dsn, autocommit=True) as connection:
+        checker.load(connection, read(world.home), rescue=timedelta(seconds=RESCUE))
+        return measure(
+            connection,
+            seed=plan.seed,
+            faults=plague.done,
+            violations=checker.check(connection),
+            surprises=[*wrong, *world.crew.surprises, *errors_in(world.home)],
+            drained_in=drained_in,
+            pooler=world.pooler is not None,
+            files=checker.check_files(connection),
+            home=world.home,
+        )
 
 
 def posts(dsn: str, network: Network, pooler: Pooler | None, count: int) -> list[Post]:
@@ -264,11 +228,16 @@ def _show(plague: Plague, crew: Crew, seconds: float) -> None:
 @click.option("--every", default=2.0, show_default=True, help="Seconds from fault to fault.")
 def main(minutes: float, jobs: int, seed: int | None, workers: int, every: float) -> None:
     """Break everything for a while, then see whether every promise held."""
-    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
-    click.echo(f"seed {seed}")
-    report = rehearse(
-        seconds=minutes * 60, jobs=jobs, seed=seed, workers=workers, fault_every=every
+    exit_on_sigterm()
+    plan = Plan(
+        seed=random.SystemRandom().randrange(10**6) if seed is None else seed,
+        seconds=minutes * 60,
+        jobs=jobs,
+        workers=workers,
+        every=every,
     )
+    click.echo(f"seed {plan.seed}")
+    report = rehearse(plan)
     click.echo(str(report))
     sys.exit(0 if report.is_clean else 1)
 

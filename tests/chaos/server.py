@@ -30,9 +30,12 @@ class DurableServer(Server):
 
     def restart(self, *, immediate: bool) -> None:
         """Stop it, with a shutdown checkpoint or as a power cut would, and start it again."""
-        self.child_process.send_signal(signal.SIGQUIT if immediate else signal.SIGINT)
-        self.child_process.wait()
-        self.child_process = None
+        if immediate:
+            self.crash()
+        else:
+            self.child_process.send_signal(signal.SIGINT)
+            self.child_process.wait()
+            self.child_process = None
         self.start()
 
     def await_recovery(self) -> None:
