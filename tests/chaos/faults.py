@@ -57,6 +57,8 @@ class World:
     random: random.Random
 
     def connect(self, **how: Any) -> psycopg.Connection[Any]:
+        """Every statement is bounded: other faults, our own too, hold locks meanwhile."""
+        how.setdefault("options", "-c statement_timeout=3s")
         try:
             return psycopg.connect(
                 self.dsn, autocommit=True, application_name="chaos:fault", connect_timeout=3, **how
@@ -194,7 +196,6 @@ def cancel_statements(world: World) -> Iterator[Harm]:
 def lock_jobs(world: World) -> Iterator[Harm]:
     """As a careless ALTER TABLE does that waits for something else."""
     with closing(world.connect()) as connection:
-        connection.execute("SET lock_timeout = '5s'")
         connection.execute("BEGIN")
         try:
             connection.execute("LOCK TABLE pgqueue.jobs IN ACCESS EXCLUSIVE MODE")
@@ -369,8 +370,9 @@ def _one(connection: psycopg.Connection[Any], role: str) -> int:
 
 
 def _run(world: World, statement: str) -> None:
-    with suppress(psycopg.Error, Missed), world.connect() as connection:
+    with suppress(psycopg.Error, Missed), world.connect(options="") as connection:
         connection.execute("SET lock_timeout = '10s'")
+        connection.execute("SET statement_timeout = '25s'")
         connection.execute(statement.encode())
 
 
@@ -378,7 +380,7 @@ def _insist(world: World, statement: sql.Composed) -> None:
     """Run it, whatever else is broken at present."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        with suppress(psycopg.Error, Missed), world.connect(options="-c statement_timeout=0") as c:
+        with suppress(psycopg.Error, Missed), world.connect(options="-c statement_timeout=9s") as c:
             c.execute(statement)
             return
         time.sleep(0.2)

@@ -3,6 +3,7 @@ are done to all of them; then the checker. Exits 0 if every promise held."""
 
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -229,6 +230,9 @@ def _show(plague: Plague, crew: Crew, seconds: float) -> None:
 def main(minutes: float, jobs: int, seed: int | None, workers: int, every: float) -> None:
     """Break everything for a while, then see whether every promise held."""
     exit_on_sigterm()
+    # Whatever hangs, the harness does not, and cleans up.
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit("the run itself hangs"))
+    signal.alarm(int(minutes * 60 + OVERTIME + DRAIN + 120))
     plan = Plan(
         seed=random.SystemRandom().randrange(10**6) if seed is None else seed,
         seconds=minutes * 60,
