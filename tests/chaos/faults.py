@@ -333,7 +333,7 @@ KINDS: dict[str, Fault] = {
 }
 LEFT_OUT = {
     "disk full": "needs a file system of its own for the server",
-    "replica promoted": "needs a second server",
+    "replica promoted": "has a test of its own, tests/test_failover.py",
     "server clock stepped": "needs libfaketime, or root in a time namespace",
 }
 

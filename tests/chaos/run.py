@@ -191,7 +191,9 @@ def errors_in(home: Path) -> list[str]:
         before = ""
         for line in path.read_text(errors="replace").splitlines():
             unforeseen = line.startswith("Traceback") and " WARNING " not in before
-            if unforeseen or " ERROR " in line or " CRITICAL " in line:
+            # A supervisor reports a member that was killed, as it should.
+            wrong = " ERROR " in line and "ended with -9" not in line
+            if unforeseen or wrong or " CRITICAL " in line:
                 found.append(f"{path.name}: {line.strip()}")
             before = line
     return found
