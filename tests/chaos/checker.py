@@ -92,7 +92,7 @@ def check(connection: Connection) -> list[Violation]:
 
 
 def check_files(connection: Connection) -> str:
-    """Have every index and heap of the schema verified by amcheck; return what was found, or that
+    """Have amcheck verify every index of the schema against its table; return how many, or that
     this server does not have it."""
     available = connection.execute(
         "SELECT FROM pg_available_extensions WHERE name = 'amcheck'"
