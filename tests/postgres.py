@@ -19,9 +19,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from testing.postgresql import Postgresql
 
 from pgqueue.embedded.account import server_account
@@ -97,6 +99,14 @@ class Server(Postgresql):
 
 
 SERVER = pytest.StashKey[Server]()
+
+
+def dsn_with(dsn: str, **changes: str) -> str:
+    """The libpq URI with these parameters changed."""
+    parameters = {**conninfo_to_dict(dsn), **changes}
+    return "postgresql:///?" + "&".join(
+        f"{name}={quote(str(value), safe='')}" for name, value in parameters.items()
+    )
 
 
 def url_of(dsn: str, driver: str = "psycopg") -> str:

@@ -24,14 +24,14 @@ from tests.skewed import SKEW
 from tests.worker_tasks import DATABASE, JOURNAL, Journal
 
 TASKS = "tests.worker_tasks:tasks"
-_ORDER = "PGQUEUE_TEST_ORDER"
-_BOOT = [sys.executable, "-c", "import tests.skewed; from tests.process import main; main()"]
+ORDER = "PGQUEUE_TEST_ORDER"
+BOOT = [sys.executable, "-c", "import tests.skewed; from tests.process import main; main()"]
 _DURATIONS = {"lease", "rescue_every", "poll", "grace"}
 
 
 def main() -> None:
     """In the new process: run the worker that the environment orders."""
-    order = json.loads(os.environ[_ORDER])
+    order = json.loads(os.environ[ORDER])
     configure()
     settings = {
         name: timedelta(seconds=value) if name in _DURATIONS else value
@@ -144,8 +144,8 @@ class Stage:
         """Start a worker; durations are in seconds. Its clock is off by *skew*; *more*: what else
         its environment has."""
         order = {"tasks": tasks, "processes": processes, "settings": settings}
-        given = {_ORDER: json.dumps(order), SKEW: str(skew)}
-        return self._start(_BOOT, {**given, **(more or {})})
+        given = {ORDER: json.dumps(order), SKEW: str(skew)}
+        return self._start(BOOT, {**given, **(more or {})})
 
     def command(self, *words: str, tasks: str = TASKS, cwd: Path | None = None) -> WorkerProcess:
         """Start a worker by its command line."""
