@@ -6,7 +6,7 @@ from bench.failure import require
 
 TABLES = (
     "pgqueue.jobs, pgqueue.finished_jobs, pgqueue.attempts, pgqueue.job_keys, pgqueue.queues,"
-    " pgqueue.batches, pgqueue.batch_outcomes, pgqueue.audit"
+    " pgqueue.batches, pgqueue.batch_outcomes"
 )
 
 
