@@ -42,9 +42,9 @@ class Guard(NamedTuple):
 
     mode: Mode = "strict"
     allow: frozenset[str] = frozenset()
-    """Paths that may hold what looks like one, as errors show them: ``args.token``,
-    ``metadata.session``, ``result.card``; ``[*]`` stands for any index. So may all that is below
-    them."""
+    """Paths that may hold what looks like one (or like personal data), as errors show them:
+    ``args.token``, ``metadata.session``, ``result.card``; ``[*]`` stands for any index. So may all
+    that is below them."""
 
     def check(self, text: str, what: str) -> None:
         """Raise :class:`CredentialInPayload` if the JSON *text* holds a credential; in mode
@@ -106,6 +106,9 @@ class Guard(NamedTuple):
         )
 
 
+USUAL: Final = Guard()
+
+
 def guarding(mode: Mode, allow: Iterable[str], option: str = "credentials") -> Guard:
     """Return the guard of this *mode* that lets the paths in *allow* pass. Raises
     :class:`InvalidOption`."""
@@ -125,24 +128,40 @@ def guarding(mode: Mode, allow: Iterable[str], option: str = "credentials") -> G
 _seen: dict[str, int] = {}
 
 
-def hint(task: str, text: str) -> None:
-    """Warn, once a task and process, of an e-mail address or a phone number in the JSON *text*.
+def hint(task: str, text: str, guard: Guard = USUAL) -> None:
+    """Warn, once a task and process, of an e-mail address or a phone number in the JSON *text*,
+    but for what *guard* allows.
 
     Not refused: but an id would do, and would be right even when the address has changed since.
     """
     looks = _seen.get(task, 0)
-    if looks >= _LOOKS or len(_seen) > 10_000:
+    if looks >= _LOOKS or len(_seen) > 10_000 or guard.mode == "off":
         return
     _seen[task] = looks + 1
     for kind, shape in (("an e-mail address", _EMAIL), ("a phone number", _PHONE)):
-        if shape.search(text, 0, _LOOKED_AT):
+        if shape.search(text, 0, _LOOKED_AT) and _is_hinted_at(shape, text, guard):
             _seen[task] = _LOOKS
             warnings.warn(
-                f"a job of {task!r} carries {kind}; pass an id, and let the job look it up",
+                f"a job of {task!r} carries {kind}; pass an id, and let the job look it up (or say "
+                "allow=[...] with the path to it)",
                 PersonalData,
                 stacklevel=4,
             )
             return
+
+
+def _is_hinted_at(shape: "re.Pattern[str]", text: str, guard: Guard) -> bool:
+    """Whether something of this shape is where it is not allowed."""
+    if not guard.allow:
+        return True
+    try:
+        holder = [json.loads(text)]
+    except (ValueError, RecursionError):
+        return False
+    return any(
+        isinstance(leaf.value, str) and shape.search(leaf.value) and not guard.allows(leaf.path)
+        for leaf in leaves(holder, "args")
+    )
 
 
 class Leaf(NamedTuple):

@@ -202,8 +202,7 @@ def examine(jobs: Sequence[NewJob]) -> bool:
         for job in jobs:
             (job.rules or _USUAL).examine(job)
     for job in jobs[:_HINTS]:
-        if job.rules is None or (job.rules.guard.mode != "off" and job.rules.sealer is None):
-            hint(job.task, job.args)
+        hint(job.task, job.args, (job.rules or _USUAL).guard)
     return special
 
 

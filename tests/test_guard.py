@@ -260,6 +260,9 @@ def test_a_guard_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None
 
 @pytest.mark.usefixtures("no_hints_yet")
 def test_personal_data_is_hinted_at_once_for_each_task(connection: Connection) -> None:
+    @Tasks().task("mail", allow=["args.to"])
+    def mail(to: str, copy: str = "") -> None: ...
+
     for args in ('{"to": "ada@example.org"}', '{"call": "+44 20 7946 0958"}'):
         task = f"hinted {args}"
         with pytest.warns(PersonalData, match="pass an id"):
@@ -267,7 +270,10 @@ def test_personal_data_is_hinted_at_once_for_each_task(connection: Connection) -
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             enqueue(connection, NewJob(task, args))
+            enqueue(connection, mail.job(to="ada@example.org"))
             enqueue(connection, NewJob("dates", '{"on": "2026-11-24", "at": "+09:00", "n": "@"}'))
+    with pytest.warns(PersonalData):
+        enqueue(connection, mail.job(to="ada@example.org", copy="bob@example.org"))
 
 
 def _values() -> st.SearchStrategy[Any]:
