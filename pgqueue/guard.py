@@ -138,7 +138,8 @@ def hint(task: str, text: str) -> None:
         if shape.search(text, 0, _LOOKED_AT):
             _seen[task] = _LOOKS
             warnings.warn(
-                f"a job of {task!r} carries {kind}; pass an id, and let the job look it up",
+                f"a job of {task!r} carries {kind}; pass an id, and let the job look it up "
+                "(or say that it is meant: allow=['args.…'])",
                 PersonalData,
                 stacklevel=4,
             )

@@ -70,6 +70,11 @@ class Rules(NamedTuple):
     sealer: Sealer | None = None
     """Encrypts the arguments, once the job's id is known."""
 
+    @property
+    def wants_hint(self) -> bool:
+        """Whether to warn of personal data: not where somebody said that it is meant."""
+        return self.guard.mode != "off" and self.sealer is None and not self.guard.allow
+
     def examine(self, job: "NewJob") -> None:
         """Raise :class:`CredentialInPayload` for arguments that hold a credential, and
         :class:`InvalidOption` for a job that must run on somebody's behalf and does not."""
@@ -202,7 +207,7 @@ def examine(jobs: Sequence[NewJob]) -> bool:
         for job in jobs:
             (job.rules or _USUAL).examine(job)
     for job in jobs[:_HINTS]:
-        if job.rules is None or (job.rules.guard.mode != "off" and job.rules.sealer is None):
+        if job.rules is None or job.rules.wants_hint:
             hint(job.task, job.args)
     return special
 

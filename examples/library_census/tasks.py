@@ -58,7 +58,7 @@ def daily_report(ctx: Context) -> dict[str, str | int]:
     return {"day": day, "modules": modules, "lines": figures.lines}
 
 
-@tasks.task("import-lines", queue="census", transactional=True)
+@tasks.task("import-lines", queue="census", transactional=True, allow=["args.items"])
 def import_lines(ctx: Context, items: list[str], chunk_index: int, total_chunks: int) -> None:
     """Import a chunk of a text: its rows and the end of this job are committed together."""
     first = chunk_index * LINES
