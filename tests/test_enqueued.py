@@ -27,7 +27,7 @@ tasks = Tasks()
 
 
 @tasks.task("send-email", queue="email", aliases=["mail"])
-def send_email(user_id: int, template: str = "welcome", token: UUID | None = None) -> None: ...
+def send_email(user_id: int, template: str = "welcome", ticket: UUID | None = None) -> None: ...
 
 
 @tasks.task("other")
@@ -60,16 +60,16 @@ def test_it_is_seen_on_every_kind_of_connection(application: Application) -> Non
 
 
 def test_a_job_is_there_as_it_was_given(connection: Connection) -> None:
-    token = UUID(int=7)
+    ticket = UUID(int=7)
     moment = datetime(2030, 1, 1, tzinfo=UTC)
-    job = send_email.job(1, token=token).options(
+    job = send_email.job(1, ticket=ticket).options(
         key="k", actor="ann", priority=3, metadata={"a": 1}, run_at=moment, max_attempts=2
     )
     enqueue(connection, job)
 
     (seen,) = enqueued_jobs(connection, send_email)
     assert isinstance(seen, EnqueuedJob)
-    assert seen.args == {"user_id": 1, "token": token}
+    assert seen.args == {"user_id": 1, "ticket": ticket}
     assert (seen.queue, seen.key, seen.actor, seen.priority) == ("email", "k", "ann", 3)
     assert (seen.metadata, seen.run_at, seen.max_attempts) == ({"a": 1}, moment, 2)
 
@@ -92,7 +92,7 @@ def test_jobs_are_counted_and_chosen_by_arguments_and_fields(connection: Connect
 def test_an_argument_that_is_not_there_is_not_taken_for_none(connection: Connection) -> None:
     enqueue(connection, send_email.job(1))
 
-    assert_not_enqueued(connection, send_email, containing={"token": None})
+    assert_not_enqueued(connection, send_email, containing={"ticket": None})
 
 
 def test_a_former_name_counts(connection: Connection) -> None:

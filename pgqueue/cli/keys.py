@@ -38,9 +38,14 @@ Example:
   export PGQUEUE_KEYS="2026:$(pgqueue keys new)"
 """
 )
-def new() -> None:
+@json_option
+def new(as_json: bool) -> None:
     """Print a new key, as KeyRing.from_environment() reads it."""
-    click.echo(base64.b64encode(KeyRing.new_key()).decode("ascii"))
+    key = base64.b64encode(KeyRing.new_key()).decode("ascii")
+    if as_json:
+        print_json({"key": key})
+    else:
+        click.echo(key)
 
 
 @keys.command(
@@ -90,7 +95,13 @@ def rotate(tasks_path: str, as_json: bool) -> None:
         raise click.exceptions.Exit(Refused.exit_code)
 
 
-@keys.command()
+@keys.command(
+    epilog="""
+\b
+Example:
+  pgqueue keys usage
+"""
+)
 @json_option
 def usage(as_json: bool) -> None:
     """Show how much is encrypted under which key: a key that is not listed can go.

@@ -6,6 +6,7 @@ Knows no database: a transaction, where a task wants one, is handed in.
 import asyncio
 import contextvars
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -44,7 +45,9 @@ class Ended(Exception):
 
 class Executor:
     """Runs jobs. *transaction* opens a handler's transaction; *children* run process tasks;
-    *scribe* takes down what handlers say."""
+    *scribe* takes down what handlers say. *lease*: seconds; a handler whose lease may have run out
+    behind its own row lock is repeated without a pause, so that the row is locked again before
+    anybody can take the job."""
 
     def __init__(
         self,
@@ -55,12 +58,14 @@ class Executor:
         transaction: Callable[[Context], Any] | None = None,
         children: ProcessRunner | None = None,
         scribe: Scribe | None = None,
+        lease: float = math.inf,
     ) -> None:
         self._tasks = tasks
         self._state = state
         self._transaction = transaction
         self._children = children
         self._scribe = scribe
+        self._lease = lease
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pgqueue-job")
 
     async def execute(self, hold: Hold) -> Outcome:
@@ -79,7 +84,7 @@ class Executor:
         pauses = iter(attempt.CONFLICT_PAUSES)
         while True:
             try:
-                if pause:
+                if pause and boottime() - hold.leased_at < self._lease / 2:
                     await asyncio.sleep(pause)
                 task = self._tasks[job.task]
                 context.codec, context.safety = task.codec, task.safety

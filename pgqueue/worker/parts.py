@@ -106,6 +106,7 @@ def assemble(
         transaction=_transactions(frame, notes),
         children=children,
         scribe=notes,
+        lease=settings.lease.total_seconds(),
     )
     heartbeat = Heartbeat(
         frame.dsn,

@@ -19,7 +19,7 @@ CREATE INDEX finished_jobs_actor ON pgqueue.finished_jobs (actor, created_at)
     WHERE actor IS NOT NULL;
 CREATE INDEX audit_actor ON pgqueue.audit (actor, at);
 
--- What happened: a row for each job made, attempt begun or ended, death, end, and verb. actor: whom
+-- What happened, whole when read whole (all of history): look by actor or job_id. A row for each job made, attempt begun or ended, death, end, and verb. actor: whom
 -- the job runs for. done_by: the person, or the worker's id; NULL for pgqueue itself. Nothing of
 -- payloads and errors in it. What did 123 cause yesterday, and who touched it?
 --   SELECT * FROM pgqueue.audit_trail
@@ -68,3 +68,6 @@ SELECT verb.at, NULL, verb.verb, verb.job_id, NULL, verb.queue, NULL, verb.actor
 FROM pgqueue.audit AS verb
 WHERE NOT EXISTS (SELECT FROM pgqueue.jobs AS job WHERE job.id = verb.job_id)
     AND NOT EXISTS (SELECT FROM pgqueue.finished_jobs AS job WHERE job.id = verb.job_id);
+
+COMMENT ON VIEW pgqueue.audit_trail IS
+'Who caused what, and who touched it: a row for each enqueue, start, outcome, death, end and verb, by actor (whom the job runs for) and done_by (the person or worker). Ask for one actor or job_id; nothing of payloads and errors is in it.';
