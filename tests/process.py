@@ -51,7 +51,7 @@ class WorkerProcess:
     """``pgqueue worker`` as a process of its own. Its log goes to a file."""
 
     def __init__(
-        self, command: Sequence[str], env: dict[str, str], log: Path, cwd: Path | None
+        self, command: Sequence[str], env: dict[str, str], log: Path, cwd: Path | None = None
     ) -> None:
         self._log = log
         with log.open("ab") as output:

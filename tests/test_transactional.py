@@ -361,10 +361,12 @@ def test_a_handler_longer_than_two_leases_commits_once(
     long = long_handlers[way.name, level]
 
     assert long.effects == 1
-    assert (long.row.state, long.row.result, long.row.failures) == ("succeeded", long.row.id, 0)
-    assert long.attempts == []
+    assert (long.row.state, long.row.result) == ("succeeded", long.row.id)
     assert long.row.finished_at - long.row.started_at >= timedelta(seconds=5)
-    assert 1 <= long.runs <= 4, "a conflict, at worst"
+    if level is not SERIALIZABLE:
+        # The serializable ones run beside each other and conflict as often as the server finds; in
+        # the moment between a rollback and the next lock a rescuer may even come first.
+        assert (long.row.failures, long.attempts, long.runs) == (0, [], 1)
 
 
 # Conflicts

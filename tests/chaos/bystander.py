@@ -4,6 +4,7 @@ at everything. What they see has to make sense, whatever is broken."""
 import contextlib
 import json
 import random
+import re
 import signal
 import sys
 import time
@@ -26,6 +27,9 @@ ORDER BY id LIMIT 1
 """
 ANY_DEAD = "SELECT id FROM pgqueue.jobs WHERE state = 'dead' ORDER BY random() LIMIT 1"
 ANY_BATCH = "SELECT id FROM pgqueue.batches ORDER BY random() LIMIT 1"
+PSQL = re.compile(r"^\\|(?<!:):['a-z]", re.M)
+"""psql's own: a command, or a variable."""
+
 VERBS = {
     "cancel": (ANY_JOB, "SELECT pgqueue.cancel(%s, 'chaos')"),
     "retry": (ANY_DEAD, "SELECT pgqueue.retry(%s, NULL, 'chaos')"),
@@ -44,7 +48,9 @@ class Bystander:
         self._dsn = dsn
         self._random = random.Random(seed)
         self._book = Logbook(home, "bystander", durable=False)
-        self._queries = [path.read_text().encode() for path in sorted((ROOT / "sql").glob("*.sql"))]
+        texts = [path.read_text() for path in sorted((ROOT / "sql").glob("*.sql"))]
+        # What asks about one job or person wants psql and its variables.
+        self._queries = [text.encode() for text in texts if not PSQL.search(text)]
         self._stopped = False
 
     def stop(self, number: int, frame: FrameType | None) -> None:

@@ -16,12 +16,12 @@ import psycopg
 from psycopg import sql
 
 import pgqueue
+from pgqueue.testing.databases import name_of
 from tests.chaos.crew import LEASE, Crew, Hand, Post
 from tests.chaos.handlers import block, hog
 from tests.chaos.logbook import Logbook
 from tests.chaos.proxy import Network, Weather
 from tests.chaos.server import DurableServer, Pooler
-from tests.postgres import name_of
 
 DATABASE = ("db",)
 NOBODY = ("",)
