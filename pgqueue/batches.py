@@ -58,7 +58,7 @@ def enqueue_batch(
     new = _checked(name, actor, on_success, on_complete, on_failure)
     operation = batches.enqueue(new, jobs, **_manner(connection, notify, on_conflict))
     require_transaction(connection, bind_arguments)
-    with schema_expected():
+    with schema_expected:
         batch = run(connection, operation, bind_arguments)
     run_eagerly(connection)
     return batch
@@ -81,7 +81,7 @@ async def enqueue_batch_async(
     new = _checked(name, actor, on_success, on_complete, on_failure)
     operation = batches.enqueue(new, jobs, **_manner(connection, notify, on_conflict))
     await require_transaction_async(connection, bind_arguments)
-    with schema_expected():
+    with schema_expected:
         batch = await run_async(connection, operation, bind_arguments)
     await run_eagerly_async(connection)
     return batch
@@ -118,7 +118,7 @@ def enqueue_chunked(
     chunks = Chunks(task, items, chunk_size, arguments or {}, options)
     operation = _chunked(new, chunks, **_manner(connection, notify, "return"))
     require_transaction(connection, bind_arguments)
-    with schema_expected():
+    with schema_expected:
         batch = run(connection, operation, bind_arguments)
     run_eagerly(connection)
     return batch
@@ -146,7 +146,7 @@ async def enqueue_chunked_async(
     chunks = Chunks(task, items, chunk_size, arguments or {}, options)
     operation = _chunked(new, chunks, **_manner(connection, notify, "return"))
     await require_transaction_async(connection, bind_arguments)
-    with schema_expected():
+    with schema_expected:
         batch = await run_async(connection, operation, bind_arguments)
     await run_eagerly_async(connection)
     return batch

@@ -95,7 +95,7 @@ async def enqueue_many_async(
 def _insert(
     connection: Any, operation: Operation[list[Enqueued]], bind_arguments: Any
 ) -> list[Enqueued]:
-    with schema_expected():
+    with schema_expected:
         enqueued = run(connection, operation, bind_arguments)
     remember(enqueued, driver_of(connection, bind_arguments))
     run_eagerly(connection)
@@ -105,7 +105,7 @@ def _insert(
 async def _insert_async(
     connection: Any, operation: Operation[list[Enqueued]], bind_arguments: Any
 ) -> list[Enqueued]:
-    with schema_expected():
+    with schema_expected:
         enqueued = await run_async(connection, operation, bind_arguments)
     remember(enqueued, await driver_of_async(connection, bind_arguments))
     await run_eagerly_async(connection)

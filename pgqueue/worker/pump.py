@@ -32,6 +32,7 @@ log = logging.getLogger("pgqueue.worker")
 BATCH = 1000
 _FIRST_WAIT = 0.002
 _DEAF_POLL = 0.25
+_FLOW_POLL = 0.004
 
 
 class Pump:
@@ -153,6 +154,7 @@ class Pump:
         self._noter.written(said)
         self._made_partitions = False
         if claimed:
+            self._bell.flow.claimed()
             reach("after claim")
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(self._claimer.short_of(limits, claimed))
@@ -181,7 +183,9 @@ class Pump:
         if self._may_claim and not self._bell.is_held and await self._bell.hold():
             return
         longest = self._settings.poll.total_seconds()
-        if self.is_deaf() or len(self._completer):
+        if self._bell.flow.is_on:
+            longest = min(longest, _FLOW_POLL)
+        elif self.is_deaf() or len(self._completer):
             longest = min(longest, _DEAF_POLL)
         try:
             soonest = min(longest, self._claimer.due_in, self._tally.due_in)
