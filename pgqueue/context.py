@@ -51,8 +51,15 @@ class Stop:
         """Ask the attempt to end."""
         if self.why is None and not self.closed:
             self.why = why
-            if self.on_request is not None:
-                self.on_request(why)
+            on_request = self.on_request
+            if on_request is not None:
+                on_request(why)
+
+    def close(self) -> None:
+        """The attempt is over. Whom to tell is forgotten, so that no cycle keeps the job in memory
+        until the garbage collector comes by."""
+        self.closed = True
+        self.on_request = None
 
 
 class Scribe(Protocol):
@@ -86,6 +93,16 @@ class Context:
 
     _log: JobLog | None = None
     _saved: str | None = None
+    result: Any = None
+    """The job's result, for a handler that finishes inside ``ctx.transaction()``."""
+    connection: Any = None
+    """The connection or session of the handler's transaction, while it is open."""
+    arguments: Mapping[str, Any] | None = None
+    """The handler's arguments, while ``authorize`` is asked."""
+    secrets: tuple[str, ...] = ()
+    """What is encrypted among them: no line of the log shows it."""
+    outcome: Any = None
+    """What became of a job that was finished inside ``ctx.transaction()``."""
 
     def __init__(
         self,
@@ -101,16 +118,6 @@ class Context:
         self.job = job
         self.state = state
         """What the worker's lifespan yielded."""
-        self.result: Any = None
-        """The job's result, for a handler that finishes inside ``ctx.transaction()``."""
-        self.connection: Any = None
-        """The connection or session of the handler's transaction, while it is open."""
-        self.arguments: Mapping[str, Any] | None = None
-        """The handler's arguments, while ``authorize`` is asked."""
-        self.secrets: tuple[str, ...] = ()
-        """What is encrypted among them: no line of the log shows it."""
-        self.outcome: Any = None
-        """What became of a job that was finished inside ``ctx.transaction()``."""
         self.stop = stop or Stop()
         self.codec = codec
         self.safety = safety

@@ -132,7 +132,7 @@ class Crew:
         self._running.add(hold)
         hold.started = boottime()
         self._on_start(hold.job, hold.started)
-        asyncio.Task(
+        hold.task = asyncio.Task(
             self._run(hold, lane),
             loop=asyncio.get_running_loop(),
             context=self._base.copy(),
@@ -141,7 +141,8 @@ class Crew:
         return True
 
     async def _run(self, hold: Hold, lane: Lane) -> None:
-        hold.task = asyncio.current_task()
+        if hold.task is None:  # it was started before it was named
+            hold.task = asyncio.current_task()
         outcome = await self._executor.execute(hold)
         self._running.discard(hold)
         lane.learn(outcome.ended - outcome.started)
@@ -154,7 +155,7 @@ class Crew:
         else:
             lane.running -= 1
         hold.outcome = outcome
-        hold.stop.closed = True
+        hold.stop.close()
         self._on_outcome(outcome)
         if lane.waiting:
             self.fill()
@@ -166,7 +167,7 @@ class Crew:
 
     def _end(self, hold: Hold, outcome: Callable[[Hold], Outcome]) -> None:
         hold.outcome = outcome(hold)
-        hold.stop.closed = True
+        hold.stop.close()
         self._on_outcome(hold.outcome)
 
 
