@@ -47,9 +47,9 @@ class Bell:
     """Shared advisory locks on a session: gone with the connection, nothing to clean up.
 
     Held for queues that have less work than the worker has slots for, and a moment longer, so that
-    it is not taken up and let go with every job; not while jobs come in a steady flow. *own*: the session serves nothing else, so it may
-    fail by itself and the worker only polls. So it does behind a transaction pooler, where session
-    locks are anybody's.
+    it is not taken up and let go with every job; not while jobs come in a steady flow. *own*: the
+    session serves nothing else, so it may fail by itself and the worker only polls. So it does
+    behind a transaction pooler, where session locks are anybody's.
     """
 
     def __init__(self, session: Session, *, own: bool) -> None:
