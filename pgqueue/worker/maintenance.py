@@ -175,8 +175,9 @@ class Maintenance:
         return max(_FOLD_EVERY, 10 * (boottime() - began))  # see close batches
 
     async def _do_evaluate_alerts(self) -> float:
+        began = boottime()
         await self.session.run(rollups.evaluate_alerts())
-        return _EVALUATE_EVERY
+        return max(_EVALUATE_EVERY, 10 * (boottime() - began))  # see close batches
 
     async def _do_prune(self) -> float:
         pruned = await self.session.run(upkeep.prune(limit=LIMIT))
