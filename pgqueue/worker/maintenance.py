@@ -54,6 +54,8 @@ class Maintenance:
         self._closed = 0
         self._pruned_to = 0
         self.last_success = boottime()
+        self.rescued = 0
+        """How many jobs were taken back from workers that vanished."""
         self._stage = Chore("stage", self._do_stage)
         ticker = Ticker(session)
         self._chores = [
@@ -136,6 +138,7 @@ class Maintenance:
             return patience
         rescued = await self.session.run(jobs.rescue(limit=LIMIT))
         if rescued.total:
+            self.rescued += rescued.total
             log.warning(
                 "took back %d jobs whose workers vanished: %d to run again, %d dead, %d cancelled",
                 rescued.total,
