@@ -1,5 +1,6 @@
 """Everything that is measured of a database, read from the views that a monitor may see."""
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -78,8 +79,11 @@ def measure() -> Operation[Measures]:
     vitals = yield from query("measure_vitals")
     alerts = yield from list_alerts()
     return Measures(
-        [QueueFigures._make(row) for row in queues],
-        [TaskTotals._make(row) for row in totals],
+        [QueueFigures._make((*row[:6], json.loads(row[6]), *row[7:])) for row in queues],
+        [
+            TaskTotals._make((*row[:14], json.loads(row[14]), row[15], json.loads(row[16])))
+            for row in totals
+        ],
         Vitals._make(vitals[0]),
         alerts,
     )

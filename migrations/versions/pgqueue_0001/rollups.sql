@@ -242,11 +242,16 @@ BEGIN ATOMIC
             snoozed, released, retried, dead, wait, longest_wait, run, longest_run, waits, runs
         FROM pgqueue.rollups
         WHERE span = 'ever'
-    ), news AS MATERIALIZED (
-        SELECT told.*, ever.queue IS NULL AND (SELECT count(*) FROM ever) >= 1000 AS is_other
-        FROM pgqueue.tallies AS told
-        LEFT JOIN ever
-            ON ever.queue = told.queue AND ever.task = told.task AND ever.at > '-infinity'
+    ), known AS MATERIALIZED (
+        SELECT at, queue, task FROM ever WHERE at > '-infinity'
+    ), named AS MATERIALIZED (  -- as they will be when they are folded
+        SELECT at, queue, task FROM known
+        UNION ALL
+        (SELECT min(told.at), told.queue, told.task FROM pgqueue.tallies AS told
+         WHERE (told.queue, told.task) NOT IN (SELECT known.queue, known.task FROM known)
+         GROUP BY told.queue, told.task
+         ORDER BY min(told.at), told.queue, told.task
+         LIMIT greatest(0, 1000 - (SELECT count(*) FROM known)))
     )
     SELECT
         min(at), queue, task,
@@ -259,18 +264,18 @@ BEGIN ATOMIC
         SELECT * FROM ever
         UNION ALL
         SELECT
-            CASE WHEN is_other THEN '-infinity' ELSE at END,
-            CASE WHEN is_other THEN 'other' ELSE queue END,
-            CASE WHEN is_other THEN 'other' ELSE task END,
+            coalesce(named.at, '-infinity'), coalesce(named.queue, 'other'),
+            coalesce(named.task, 'other'),
             started, succeeded, failed, timed_out, crashed, lost, cancelled, snoozed, released,
             retried, dead, wait, longest_wait, run, longest_run, waits, runs
-        FROM news
+        FROM pgqueue.tallies AS told
+        LEFT JOIN named ON named.queue = told.queue AND named.task = told.task
         UNION ALL
         SELECT 'infinity', coalesce(task.queue, 'default'), task.name,
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{}', '{}'
         FROM (SELECT declared.name, declared.queue FROM pgqueue.tasks AS declared
             ORDER BY declared.name LIMIT 1000) AS task
-    ) AS known
+    ) AS told
     GROUP BY queue, task
     ORDER BY min(at), queue, task;
 END;
