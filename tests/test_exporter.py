@@ -345,6 +345,21 @@ def test_a_database_that_says_nothing_is_given_up_in_time(
         exporter.close()
 
 
+def test_a_connection_that_was_cut_meanwhile_is_no_outage(busy: str) -> None:
+    exporter = read_again(busy)
+    next(exporter)
+    with psycopg.connect(busy, autocommit=True) as connection:
+        cut = connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE application_name = 'pgqueue:exporter' AND datname = current_database()"
+        ).fetchall()
+    assert cut == [(True,)]
+    told = next(exporter)
+    assert told.value("pgqueue_up") == 1
+    assert told.value("pgqueue_exporter_failures_total") == 0
+    exporter.close()
+
+
 def test_a_locked_table_is_not_waited_for(busy: str) -> None:
     with psycopg.connect(busy) as locker:
         locker.execute("LOCK pgqueue.workers IN ACCESS EXCLUSIVE MODE")

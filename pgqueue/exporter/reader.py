@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 
 from pgqueue.storage import measuring, schema
@@ -48,11 +49,20 @@ class Reader:
 
     async def _read(self) -> measuring.Measures:
         connection = self._connection
-        if connection is None or connection.closed:
-            connection = self._connection = await connect_async(self._dsn, "exporter")
-            await run_async(connection, schema.require_schema())
-            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-            await connection.set_read_only(True)
+        if connection is not None and not connection.closed:
+            try:
+                return await self._measure(connection)
+            except psycopg.Error:
+                if not connection.closed:
+                    raise
+                # It was closed while nobody used it: that says nothing about the database now.
+        connection = self._connection = await connect_async(self._dsn, "exporter")
+        await run_async(connection, schema.require_schema())
+        await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+        await connection.set_read_only(True)
+        return await self._measure(connection)
+
+    async def _measure(self, connection: AsyncConnection[Any]) -> measuring.Measures:
         # A transaction of each reading's own, so that it works through a transaction pooler too.
         async with connection.transaction():
             await connection.execute(_BOUND)
