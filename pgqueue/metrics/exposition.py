@@ -1,6 +1,8 @@
 """Writes a reading as Prometheus reads it, by its own library."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from itertools import accumulate
 from typing import Any
@@ -22,10 +24,15 @@ def require_client() -> None:
 
 def page(shared: Shared) -> Route:
     """Return what answers ``GET /metrics``, in the text format or, if the client asks for it, in
-    OpenMetrics."""
+    OpenMetrics. It is written in a thread: thousands of lines take longer than the jobs on this
+    event loop are to wait."""
+    threads = ThreadPoolExecutor(1, thread_name_prefix="pgqueue-metrics")
 
     async def answer(headers: Mapping[str, str]) -> Answer:
-        body, content_type = expose(await shared.read(), headers.get("accept", ""))
+        reading = await shared.read()
+        body, content_type = await asyncio.get_running_loop().run_in_executor(
+            threads, expose, reading, headers.get("accept", "")
+        )
         return Answer(HTTPStatus.OK, body, content_type)
 
     return answer
