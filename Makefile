@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
+#   PROMTOOL=FILE          test the rules for Prometheus with it, where it is not on PATH
 #   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark or chaos
 #   MINUTES=60             how long chaos-long lasts
 

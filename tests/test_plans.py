@@ -518,7 +518,7 @@ LOOKS = [
         for view in (
             *("queue_stats", "task_stats", "throughput", "hourly_throughput", "daily_throughput"),
             *("running_jobs", "retries", "dead_groups", "unserved_tasks", "worker_stats"),
-            *("batch_stats", "audit_log", "alerts", "schedule_status"),
+            *("batch_stats", "audit_log", "alerts", "schedule_status", "totals", "vitals"),
         )
     ),
     *(f"pgqueue.why_not_running({id})" for id in (1, 21_000, 1_000_007)),

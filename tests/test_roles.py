@@ -62,6 +62,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
             "worker_stats",
             "batch_stats",
             "alerts",
+            "totals",
+            "vitals",
             "expired_partitions",
         )
     },
@@ -80,7 +82,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         {W, M, O, A},
         """SELECT * FROM pgqueue.count_queues(), pgqueue.waiting_ages(), pgqueue.find_unserved(),
         pgqueue.sum_rollups('minute', now(), false, false), pgqueue.count_held(1),
-        pgqueue.measure_alerts(), pgqueue.rule_for('backlog', 'q')""",
+        pgqueue.sum_totals(), pgqueue.measure_vitals(), pgqueue.measure_alerts(),
+        pgqueue.rule_for('backlog', 'q')""",
     ),
     "call what operators' views call": (
         {W, O, A},

@@ -29,6 +29,7 @@ PARTS = (
     "reconcile",
     "waiting",
     "views",
+    "vitals",
     "stories",
     "alert_rules",
     "measures",

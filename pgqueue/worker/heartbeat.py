@@ -88,6 +88,12 @@ class Heartbeat:
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether its connection is open, as far as is known."""
+        connection = self._connection
+        return connection is not None and not connection.closed
+
     def is_fresh(self, hold: Hold) -> bool:
         """Whether *hold* surely has its lease: the start gate, for machines that were asleep."""
         lasts = boottime() - hold.leased_at < self._lease - self._margin

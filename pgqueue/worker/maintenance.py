@@ -56,6 +56,8 @@ class Maintenance:
         self._pruned_to = 0
         self._scheduled, self._leased, self._expiring = Outlook(), Outlook(), Outlook()
         self.last_success = boottime()
+        self.rescued = 0
+        """How many jobs were taken back from workers that vanished."""
         self._stage = Chore("stage", self._do_stage)
         ticker = Ticker(session)
         self._chores = [
@@ -142,6 +144,7 @@ class Maintenance:
         rescued = await self.session.run(jobs.rescue(limit=LIMIT, within=within))
         self._leased.end(complete=rescued.total < LIMIT)
         if rescued.total:
+            self.rescued += rescued.total
             log.warning(
                 "took back %d jobs whose workers vanished: %d to run again, %d dead, %d cancelled",
                 rescued.total,

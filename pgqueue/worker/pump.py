@@ -19,6 +19,7 @@ from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew
+from pgqueue.worker.cursors import Cursors
 from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.noter import Noter
 from pgqueue.worker.notes import Notes
@@ -74,6 +75,13 @@ class Pump:
         self._wait = _FIRST_WAIT
         self.is_deaf: Callable[[], bool] = lambda: False
         """Whether no ring can be heard at present: then the polls are closer."""
+        self.on_round_trip: Callable[[float], None] | None = None
+        """Called with the seconds that writing outcomes and claiming jobs took, each time."""
+
+    @property
+    def cursors(self) -> Cursors:
+        """Where claims begin while the heads of the queues are slow."""
+        return self._claimer.cursors
 
     def wake(self) -> None:
         """End the present wait: there is an outcome to write, or news of a job in hand."""
@@ -139,6 +147,8 @@ class Pump:
             if not batch or not await self._spare_the_others(batch, error):
                 raise
             return True
+        if self.on_round_trip is not None:
+            self.on_round_trip(boottime() - sent)
         if batch:
             reach("after commit")
         found = looks and bool(answers.pop()[0][0])

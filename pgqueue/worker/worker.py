@@ -11,16 +11,18 @@ import psycopg
 
 from pgqueue.context import Why
 from pgqueue.errors import PgqueueError
+from pgqueue.metrics import require_client
 from pgqueue.outcome import Released
 from pgqueue.storage import jobs, schedules, schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.exits import EXIT_OK, EXIT_STUCK, condemn, sentence
-from pgqueue.worker.health import serve_health
+from pgqueue.worker.health import doors
 from pgqueue.worker.holdings import Hold
 from pgqueue.worker.life import Life, LifespanFailed, StoppedEarly
 from pgqueue.worker.listener import Ears
+from pgqueue.worker.meter import Meter
 from pgqueue.worker.parts import Frame, Parts, assemble
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
@@ -137,6 +139,8 @@ class Worker:
         self._broken = asyncio.get_running_loop().create_future()
         for task in self.tasks:
             _ = task.codec  # an annotation that cannot be understood is an error here and now
+        if self.settings.metrics_port is not None:
+            require_client()
         self._session = Session(self._dsn, "pump")
         try:
             home = await self._prepare()
@@ -163,8 +167,12 @@ class Worker:
         self._begin("listener", parts.ears.run())
         if parts.maintenance is not None:
             self._begin("maintenance", parts.maintenance.run())
-        if self.settings.health_port is not None:
-            self._begin("health", serve_health(self, self.settings.health_port))
+        meter = Meter(parts, self.tasks)
+        if self.settings.metered or self.settings.metrics_port is not None:
+            meter.attach()
+            self._begin("meter", meter.run())
+        for name, door in doors(self.settings, self, meter.read_alone).items():
+            self._begin(name, door)
         log.info(
             "worker %s runs %d tasks from %s",
             self.id,

@@ -90,6 +90,18 @@ CROSS JOIN LATERAL pgqueue.rates(counts) AS rates;
 COMMENT ON VIEW pgqueue.daily_throughput IS
 'The last thirty days (of UTC) by day, queue and task: columns as in task_stats. Up to 2 years: pgqueue.sum_rollups(''day'', since, true, true).';
 
+CREATE VIEW pgqueue.totals AS
+SELECT
+    nullif(nullif(counts.at, '-infinity'), 'infinity') AS since, counts.queue, counts.task,
+    counts.started, counts.succeeded, counts.failed, counts.timed_out, counts.crashed, counts.lost,
+    counts.retried, counts.dead, counts.cancelled, counts.snoozed, counts.released,
+    counts.wait AS wait_seconds, counts.waits, counts.run AS run_seconds, counts.runs
+FROM pgqueue.sum_totals() AS counts;
+
+COMMENT ON VIEW pgqueue.totals IS
+$$What became of each task in each queue since it was first counted, for whoever keeps reading: no count ever goes down. The first 1,000 of them, then 'other'; the longest known first. Columns as in task_stats, and histograms: element 1 counts what took less than 1 ms, element n + 1 what took from 2^(n-1) to 2^n ms, the 28th all from 18.6 hours.
+reconcile_rollups() changes nothing in it.$$;
+
 -- The rows behind the next views, found by partial indexes whatever the caller's settings are.
 CREATE FUNCTION pgqueue.find_running(at_most bigint) RETURNS SETOF pgqueue.jobs
 LANGUAGE sql STABLE
