@@ -462,7 +462,7 @@ def test_progress_is_walked_by_its_primary_key(tables: Connection) -> None:
 
 
 def test_recent_history_is_read_from_its_end_and_not_sorted_whole(tables: Connection) -> None:
-    nodes = plan_of(tables, "find_slow_tasks")
+    nodes = plan_of(tables, "check_slow_tasks")
     by = scanned(nodes, "finished_jobs")
     assert by
     assert all(index and index.endswith("_id_idx") for index in by)

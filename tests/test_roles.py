@@ -60,6 +60,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
             "daily_throughput",
             "unserved_tasks",
             "worker_stats",
+            "running_stats",
             "batch_stats",
             "alerts",
             "expired_partitions",
@@ -80,6 +81,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         {W, M, O, A},
         """SELECT * FROM pgqueue.count_queues(), pgqueue.waiting_ages(), pgqueue.find_unserved(),
         pgqueue.sum_rollups('minute', now(), false, false), pgqueue.count_held(1),
+        pgqueue.list_running(1),
         pgqueue.measure_alerts(), pgqueue.rule_for('backlog', 'q')""",
     ),
     "call what operators' views call": (

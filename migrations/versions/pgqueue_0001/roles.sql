@@ -25,7 +25,7 @@ RETURN CASE
         THEN '{operator}'
     WHEN function = 'sync_schedules' THEN '{admin,worker}'
     WHEN function IN ('count_queues', 'waiting_ages', 'find_unserved', 'sum_rollups', 'count_held',
-        'measure_alerts', 'rule_for') THEN '{monitor,worker}'
+        'list_running', 'measure_alerts', 'rule_for') THEN '{monitor,worker}'
     WHEN function IN ('group_dead', 'find_retrying', 'latest_verbs', 'job_story', 'why_not_running')
         THEN '{operator,worker}'
     WHEN function IN ('set_queue', 'set_alert', 'adopt', 'save_schedules', 'enable_schedule',
