@@ -8,7 +8,7 @@ _NARROWEST = 8
 _GAP = "  "
 
 Paint = Callable[[str, str | None], str]
-"""Gives a text a colour, or not."""
+"""Gives a text a colour, or makes it ``bold``; None: as it is."""
 
 
 class Column(NamedTuple):

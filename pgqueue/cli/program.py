@@ -25,6 +25,7 @@ from pgqueue.cli import (
     settings,
     status,
     sync,
+    top,
     verbs,
     worker,
 )
@@ -78,7 +79,7 @@ decide: PGHOST, PGDATABASE, PGSERVICE, ...
 
 \b
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 configuration,
-connection or schema. `alerts` has its own.
+connection or schema. `alerts` and `doctor` have their own.
 """,
 )
 @click.version_option(VERSION, message="pgqueue %(version)s")
@@ -95,6 +96,7 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    top.top,
     alerts.alerts,
     doctor.doctor,
     jobs.jobs,

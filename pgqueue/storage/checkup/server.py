@@ -250,7 +250,7 @@ def clock(rows: Sequence[Row], here: Circumstances) -> Iterator[Verdict]:
     if abs(ahead) - error >= SKEW:
         side = "ahead of" if ahead > 0 else "behind"
         yield warning(
-            f"this machine is {abs(ahead):.1f} s {side} the server, and so is each run_at said here",
+            f"this machine is {abs(ahead):.1f} s {side} the server: a run_at it names is off",
             "timedatectl set-ntp true  # on whichever of the two is wrong",
             **figures,
         )
