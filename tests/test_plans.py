@@ -517,7 +517,8 @@ LOOKS = [
         f"pgqueue.{view}"
         for view in (
             *("queue_stats", "task_stats", "throughput", "hourly_throughput", "daily_throughput"),
-            *("running_jobs", "retries", "dead_groups", "unserved_tasks", "worker_stats"),
+            *("running_jobs", "running_stats", "retries", "dead_groups", "unserved_tasks"),
+            "worker_stats",
             *("batch_stats", "audit_log", "alerts", "schedule_status"),
         )
     ),
@@ -542,6 +543,24 @@ def read_whole(dsn: str, look: str) -> list[str]:
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_view_reads_a_big_table_whole(tables: Connection, look: str) -> None:
     assert read_whole(tables.info.dsn, look) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in statements.names() if name.startswith("watch_")),
+        *("check_overdue_leases", "check_dead_workers", "check_unserved_tasks"),
+        *("check_unknown_queues", "check_unfit_arguments", "check_missing_keys"),
+    ],
+)
+def test_no_look_of_top_or_doctor_reads_a_big_table_whole(tables: Connection, name: str) -> None:
+    with tables.transaction():
+        tables.execute(statements.load(name), {"limit": 100}).fetchall()
+        scans = tables.execute(
+            "SELECT relname FROM pg_stat_xact_user_tables"
+            " WHERE schemaname = 'pgqueue' AND seq_scan > 0"
+        ).fetchall()
+    assert [table for (table,) in scans if re.fullmatch(BIG, table)] == []
 
 
 def test_a_table_that_is_read_whole_would_be_seen(tables: Connection) -> None:

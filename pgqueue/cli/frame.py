@@ -12,7 +12,10 @@ from pgqueue.storage.watching import Deaths, Failures, Queue, Running, Watch, Wo
 BARS = " ▁▂▃▄▅▆▇█"
 MOST_ALERTS = 4
 _WIDE = 100
-_SPARK = 8
+_POINTS = (60, 30, 20, 15, 12, 10)
+"""How many bars an hour may be, each of as many minutes."""
+_BESIDE = 70
+"""What the other columns of queues take, about."""
 _HELD = 60.0
 """Seconds that a snapshot is held, from which on it is shown in colour."""
 
@@ -100,6 +103,8 @@ def frame(
     """Return the lines that show *watch*: as wide and as high as the screen, or as it takes."""
     lines = _head(watch, width, paint)
     sections = [section for section in _sections(watch, width, order) if any(section[1:])]
+    if height is not None:
+        sections = _fitting(sections, height - len(lines))
     room = None if height is None else height - len(lines) - 2 * len(sections)
     shares = _share([len(section.rows) for section in sections], room)
     for section, share in zip(sections, shares, strict=True):
@@ -141,7 +146,7 @@ def _told(alert: Alert) -> str:
 
 
 def _sections(watch: Watch, width: int | None, order: str) -> list[Section]:
-    points = 60 if width is None else max(_SPARK, min(60, width - _WIDE + 2 * _SPARK))
+    points = next((n for n in _POINTS if width is None or n <= width - _BESIDE), _POINTS[-1])
     bar = 10 if width is None or width >= _WIDE else 5
     living = [worker for worker in watch.workers if worker.is_alive]
     return [
@@ -236,9 +241,8 @@ def sparkline(values: Sequence[int], points: int) -> str:
     >>> sparkline([0, 1, 2, 4, 8, 8], 6), sparkline([0, 0, 3, 5], 2), sparkline([0, 0], 2)
     (' ▁▂▄██', ' █', '  ')
     """
-    each = -(-len(values) // points)
-    ends = range(len(values) % each or each, len(values) + 1, each)
-    sums = [sum(values[max(0, end - each) : end]) for end in ends]
+    each = len(values) // points
+    sums = [sum(values[n : n + each]) for n in range(0, len(values), each)]
     most = max(sums, default=0) or 1
     return "".join(BARS[-(-value * (len(BARS) - 1) // most)] for value in sums)
 
@@ -263,6 +267,16 @@ def percent(share: float | None) -> str:
         return ""
     hundredths = max(share * 100, 0.1) if share else 0
     return f"{hundredths:.1f}%" if 0 < hundredths < 9.95 else f"{hundredths:.0f}%"
+
+
+def _fitting(sections: list[Section], height: int) -> list[Section]:
+    """Leave out the last ones where not every table would have three rows, or all of its own."""
+    while len(sections) > 3:
+        wanted = sum(2 + min(3, len(section.rows)) for section in sections)
+        if wanted <= height:
+            break
+        sections = sections[:-1]
+    return sections
 
 
 def _share(wanted: Sequence[int], room: int | None) -> list[int]:

@@ -127,7 +127,7 @@ class Loop:
             key = self._screen.key(max(0.0, due - time.monotonic()))
             if key in ("q", "Q", "\x03", "\x1b"):
                 return
-            if key == "p":
+            if key in ("p", " "):
                 self._is_paused = not self._is_paused
             elif key == "s":
                 orders = list(ORDERS)
@@ -139,8 +139,7 @@ class Loop:
 
     @property
     def _pause(self) -> float:
-        """Until the next look: longer when looking is dear."""
-        return max(self._interval, min(SLOWEST, self._source.took * COST))
+        return pause(self._interval, self._source.took)
 
     def _look(self) -> None:
         try:
@@ -164,6 +163,15 @@ class Loop:
             return self._paint(cut(self._trouble, width), "red")
         pace = "paused" if self._is_paused else f"every {self._pause:.3g} s"
         return cut(f"q quit  p pause  s sort (by {self._order})  {pace}", width)
+
+
+def pause(interval: float, took: float) -> float:
+    """The seconds until the next look: longer when the last one was dear.
+
+    >>> pause(2, 0.1), pause(2, 0.5), pause(2, 30)
+    (2, 5.0, 60.0)
+    """
+    return max(interval, min(SLOWEST, took * COST))
 
 
 def _painter() -> Paint:

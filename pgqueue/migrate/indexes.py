@@ -6,7 +6,7 @@ from functools import cache
 
 from pgqueue.migrate.revisions import location
 
-_INDEX = re.compile(r"^(CREATE (?:UNIQUE )?INDEX) ((\w+) ON pgqueue\.(\w+)[^;]*;)", re.MULTILINE)
+_INDEX = re.compile(r"^(CREATE (?:UNIQUE )?INDEX) (\w+) (ON pgqueue\.(\w+)[^;]*;)", re.MULTILINE)
 _TABLE = re.compile(r"^CREATE TABLE pgqueue\.(\w+) \(\n(.*?)^\)", re.MULTILINE | re.DOTALL)
 _PARTITIONED = re.compile(r"^CREATE TABLE pgqueue\.(\w+) \([^;]*?^\) PARTITION BY", re.MULTILINE)
 _KEY = re.compile(r"^    (?:PRIMARY KEY (\([^)]*\))|(\w+) [^\n]*PRIMARY KEY)", re.MULTILINE)
@@ -22,8 +22,9 @@ def declared() -> Mapping[str, str]:
 
 def _declared_in(sql: str) -> Iterator[tuple[str, str]]:
     partitioned = _PARTITIONED.findall(sql)
-    for create, rest, name, table in _INDEX.findall(sql):
-        yield name, f"{create} {rest}" if table in partitioned else f"{create} CONCURRENTLY {rest}"
+    for create, name, rest, table in _INDEX.findall(sql):
+        how = create if table in partitioned else f"{create} CONCURRENTLY"
+        yield name, f"{how} {name}\n    {rest}"
     for table, columns in _TABLE.findall(sql):
         for several, one in _KEY.findall(columns):
             key = several or f"({one})"

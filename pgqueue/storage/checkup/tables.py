@@ -160,7 +160,7 @@ def indexes(rows: Sequence[Row], here: Circumstances) -> Iterator[Verdict]:
                 fix = f"DROP INDEX CONCURRENTLY pgqueue.{name};"
             text = f"index {name} of {table} is invalid: it costs writes and serves nobody"
             yield critical(text, fix, subject=name)
-        elif size >= LARGE_INDEX and 0 <= tuples * BYTES_A_ROW < size:
+        elif size >= LARGE_INDEX and tuples * BYTES_A_ROW < size:
             text = f"index {name} has {size >> 20:,} MiB for {tuples:,.0f} rows"
             fix = f"REINDEX INDEX CONCURRENTLY pgqueue.{name};"
             yield warning(text, fix, subject=name, bytes=size, rows=tuples)
@@ -192,8 +192,8 @@ def claim_plan(rows: Sequence[Row], here: Circumstances) -> Iterator[Verdict]:
         how = ", ".join(sorted(name or "no index" for name in used))
         yield critical(
             f"claims go by {how}, not by jobs_available: each one reads too much",
-            "REINDEX INDEX CONCURRENTLY pgqueue.jobs_available;"
-            "  -- if it is there: see indexes\nANALYZE pgqueue.jobs;",
+            "REINDEX INDEX CONCURRENTLY pgqueue.jobs_available;  -- missing? See indexes\n"
+            "ANALYZE pgqueue.jobs;",
             used=sorted(name or "" for name in used),
         )
 
