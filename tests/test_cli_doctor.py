@@ -3,11 +3,11 @@
 import sys
 import types
 
+import psycopg
 import pytest
 
-from pgqueue import NewJob, Tasks
+from pgqueue import NewJob, Tasks, enqueue
 from tests.command import Command
-from tests.test_doctor import enqueue, healthy  # noqa: F401  a fixture
 
 FINISHED = """
 INSERT INTO pgqueue.finished_jobs (
@@ -22,7 +22,7 @@ KNOWN = "INSERT INTO pgqueue.tasks (name, target_ms, seen_at) VALUES (%s, %s, no
 
 
 @pytest.fixture
-def pgqueue(healthy: str) -> Command:  # noqa: F811
+def pgqueue(healthy: str) -> Command:
     command = Command(healthy)
     command.sql("TRUNCATE pgqueue.jobs, pgqueue.finished_jobs, pgqueue.tasks")
     return command
@@ -91,7 +91,8 @@ def test_what_is_critical_exits_2_and_fits_80_columns(
     module.tasks = tasks = Tasks()  # type: ignore[attr-defined]
     tasks.task("send-welcome-email")(lambda user_id, template: None)
     monkeypatch.setitem(sys.modules, "shop_jobs", module)
-    enqueue(pgqueue.dsn, NewJob("send-welcome-email", '{"user": 1}'))
+    with psycopg.connect(pgqueue.dsn) as connection:
+        enqueue(connection, NewJob("send-welcome-email", '{"user": 1}'))
     pgqueue.sql("DROP INDEX pgqueue.jobs_available")
     try:
         said = pgqueue("doctor", "--app", "shop_jobs:tasks", exits=2).stdout

@@ -14,10 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 import pgqueue
 from pgqueue import KeyRing, NewJob, Tasks, statements
 from pgqueue.cli.doctor import circumstances
-from pgqueue.embedded import EmbeddedPostgres
 from pgqueue.errors import UndecodablePayload
 from pgqueue.migrate import indexes as declared_indexes
-from pgqueue.migrate import upgrade
 from pgqueue.storage import checkup
 from pgqueue.storage.checkup import CHECKS, check, rights, server, tables, work
 from pgqueue.storage.checkup.check import Check, Circumstances, Finding, Severity, Verdict
@@ -65,15 +63,6 @@ def settle(dsn: str, name: str, *values: str) -> None:
 @pytest.fixture
 def sql(dsn: str) -> Any:
     return Command(dsn).sql
-
-
-@pytest.fixture(scope="module")
-def healthy() -> Iterator[str]:
-    """A database as anybody has it: on a server with PostgreSQL's own settings."""
-    with EmbeddedPostgres() as postgres:
-        upgrade(postgres.dsn)
-        Command(postgres.dsn)("adopt")
-        yield postgres.dsn
 
 
 def test_in_a_healthy_fresh_database_there_is_nothing_to_do(healthy: str) -> None:

@@ -1,6 +1,6 @@
 -- Who keeps dead rows from being cleaned up, the oldest first: sessions with a snapshot, prepared
 -- transactions, replication slots, and standbys that feed theirs back. Those of other databases do
--- not. What a query is, is told by its first word: the text would be somebody's data.
+-- not, nor does VACUUM. What a query is, is told by its first word: the text would be somebody's data.
 SELECT kind, name, pid, usename, application_name, state, query_kind, transactions,
     extract(epoch FROM clock_timestamp() - since)::float8
 FROM (
@@ -9,7 +9,8 @@ FROM (
         greatest(age(backend_xmin), age(backend_xid))::bigint AS transactions, xact_start AS since
     FROM pg_catalog.pg_stat_activity
     WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND pid <> pg_backend_pid()
-        AND backend_type <> 'walsender' AND datname = current_database()
+        AND backend_type NOT IN ('walsender', 'autovacuum worker') AND query !~* '^\s*vacuum'
+        AND datname = current_database()
     UNION ALL
     SELECT 'prepared', gid, NULL, owner::text, NULL, NULL, NULL, age(transaction)::bigint, prepared
     FROM pg_catalog.pg_prepared_xacts

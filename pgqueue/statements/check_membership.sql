@@ -1,7 +1,7 @@
 -- Whether the present user may finish jobs, which transactional handlers do in their own transaction,
 -- who that is, and a role that may (NULL: none was made).
 SELECT
-    has_table_privilege('pgqueue.jobs', 'SELECT, UPDATE')
+    has_table_privilege('pgqueue.jobs', 'UPDATE')
         AND has_table_privilege('pgqueue.jobs', 'DELETE')
         AND has_table_privilege('pgqueue.finished_jobs', 'INSERT'),
     quote_ident(current_user), (

@@ -8,7 +8,7 @@ LEFT JOIN LATERAL (
             WHEN setrole = 0 THEN format('DATABASE %%I', current_database())
             WHEN setdatabase = 0 THEN format('ROLE %%I', current_user)
             ELSE format('ROLE %%I IN DATABASE %%I', current_user, current_database())
-        END, ' RESET ', setting.name, ';') AS reset
+        END, ' RESET ', setting.name) AS reset
     FROM pg_catalog.pg_db_role_setting AS own
     WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
         AND setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user))

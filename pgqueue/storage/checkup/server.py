@@ -45,7 +45,7 @@ def _settings(*names: str) -> Question:
 
 def _set(name: str, value: str, reset: str | None) -> str:
     """How a setting is mended: where it was set."""
-    return reset or f"ALTER SYSTEM SET {name} = {value}; {RELOAD}"
+    return f"{reset};" if reset else f"ALTER SYSTEM SET {name} = {value}; {RELOAD}"
 
 
 def _revision(here: Circumstances) -> Operation[list[Row]]:
