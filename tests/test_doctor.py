@@ -345,7 +345,7 @@ def test_a_forgotten_prepared_transaction_is_found(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "HELD", 0)
-    name = f"shop:{uuid4()}"
+    name = f"ann''s:{uuid4()}"  # as it is written in SQL
     with psycopg.connect(dsn, autocommit=True) as connection:
         for statement in ("BEGIN", "SELECT pg_current_xact_id()", f"PREPARE TRANSACTION '{name}'"):
             connection.execute(statement)
@@ -604,7 +604,7 @@ def test_what_a_role_may_not_look_at_it_is_told_and_the_rest_is_looked_at(
     assert not {"version", "dead_rows", "indexes"} & hidden
     assert "could not look" not in "".join(each.text for each in found)
     (horizon,) = (each for each in found if each.check == "horizon")
-    assert horizon.fix == f"GRANT pg_monitor TO {prefix}{kind}_login;"
+    assert horizon.fix == f'GRANT pg_monitor TO "{prefix}{kind}_login";'
 
 
 # The work.
@@ -685,6 +685,18 @@ def test_a_queue_that_only_jobs_name_is_found(dsn: str, sql: Any) -> None:
     assert (found.severity, found.subject) == (WARNING, "emial")
     sql("INSERT INTO pgqueue.queues (name) VALUES ('emial')")
     assert one(dsn, work.unknown_queues).severity is OK
+
+
+def test_a_name_cannot_become_a_command(dsn: str, sql: Any) -> None:
+    """Names come from whoever may enqueue, and what is printed is pasted."""
+    enqueue(dsn, NewJob("$(reboot)", queue="q; reboot"))
+    age(sql)
+    fixes = [each.fix for each in look(dsn, work.unserved_tasks, work.unknown_queues)]
+    for fix in fixes:
+        assert fix is not None
+        words = shlex.split(fix, comments=True)
+        assert any("q; reboot" in word for word in words)
+        assert ";" not in words
 
 
 def test_waiting_jobs_that_no_longer_fit_are_found(dsn: str) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from pgqueue.storage.advice import SCHEMA, is_unconnected
 from pgqueue.storage.checkup import CHECKS
@@ -94,7 +94,7 @@ def _unseen(
 
 def _user(connection: psycopg.Connection[Any]) -> str:
     name = connection.info.user
-    return name if name.isidentifier() and name.islower() else f'"{name}"'
+    return sql.Identifier(name).as_string(connection)
 
 
 def _shortened(verdicts: list[Verdict]) -> Iterator[Verdict]:

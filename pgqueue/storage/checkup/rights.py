@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from shlex import quote
 
 from pgqueue.storage.checkup.check import Circumstances, Verdict, check, info, warning
 from pgqueue.storage.operation import Row
@@ -20,7 +21,9 @@ def roles(rows: Sequence[Row], here: Circumstances) -> Iterator[Verdict]:
         has = "everybody has" if role == "PUBLIC" else f"{role} lacks"
         yield warning(
             f"{has} {what[0]}{more}",
-            f"pgqueue roles create --prefix {prefix}" if prefix else "pgqueue roles create",
+            f"pgqueue roles create --prefix {quote(prefix)}"
+            if prefix
+            else "SELECT pgqueue.create_roles('');",
             subject=role,
             privileges=what,
         )

@@ -57,7 +57,8 @@ def horizon(rows: Sequence[Row], here: Circumstances) -> Iterator[Verdict]:
             continue
         if kind == "prepared":
             text = f"prepared transaction '{name}' of {user} holds a snapshot{since}"
-            fix = f"ROLLBACK PREPARED '{name}';  -- or COMMIT PREPARED"
+            quoted = name.replace("'", "''")
+            fix = f"ROLLBACK PREPARED '{quoted}';  -- or COMMIT PREPARED"
         else:
             doing = f"{state}, {query_kind or 'no query'}"
             text = (

@@ -1,7 +1,9 @@
-"""Judges of the jobs and the workers."""
+"""Judges of the jobs and the workers. Names in commands are quoted: anybody who may enqueue chose
+them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from shlex import quote
 
 from pgqueue.errors import UndecodablePayload
 from pgqueue.storage.checkup.check import (
@@ -62,11 +64,11 @@ def unserved_tasks(rows: Sequence[Row], here: Circumstances) -> Iterator[Verdict
     known = here.tasks.names if here.tasks is not None else None
     for queue, task, waiting, seconds, reason in rows:
         text = f"{task} waits since {length(seconds)} in {queue}, {waiting} times: {reason}"
-        fix = f"pgqueue worker MODULE:TASKS -q {queue}=10  # with the module that has it"
+        fix = f"pgqueue worker MODULE:TASKS -q {quote(queue)}=10  # with the module that has it"
         if known is not None and task not in known:
             text, fix = (
                 f"{text}, nor does --app",
-                f"pgqueue jobs list --task {task}  # renamed? Keep the old name as an alias",
+                f"pgqueue jobs list --task {quote(task)}  # renamed? Keep the old name as an alias",
             )
         yield warning(text, fix, subject=task, queue=queue, waiting=waiting, seconds=seconds)
 
@@ -77,7 +79,7 @@ def unknown_queues(rows: Sequence[Row], here: Circumstances) -> Iterator[Verdict
     for (queue,) in rows:
         yield warning(
             f"queue {queue} has jobs, and no worker, task or setting names it: a typo?",
-            f"pgqueue worker MODULE:TASKS -q {queue}=10  # or: pgqueue jobs list -q {queue}",
+            f"pgqueue jobs list -q {quote(queue)}  # right? pgqueue worker MODULE:TASKS -q ...",
             subject=queue,
         )
 
@@ -148,7 +150,7 @@ def missing_keys(rows: Sequence[Row], here: Circumstances) -> Iterator[Verdict]:
         if name not in ring:
             yield critical(
                 f"key {name} is not in the ring, and {count} of the latest jobs are under it",
-                f"export PGQUEUE_KEYS=...,{name}:...  # then: pgqueue keys rotate MODULE:TASKS",
+                f"export PGQUEUE_KEYS=...,{quote(name)}:...  # then: pgqueue keys rotate",
                 subject=name,
                 jobs=count,
                 last_id=job_id,
