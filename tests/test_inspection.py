@@ -164,7 +164,7 @@ def test_a_job_that_crashed_its_worker_is_waiting_too(connection: Connection) ->
         ("list_audit", {}),
         ("show_progress", {}),
         ("list_lines", {}),
-        ("find_slow_tasks", {"fewest": 20}),
+        ("check_slow_tasks", {"fewest": 20}),
     ],
 )
 def test_no_look_reads_a_big_table_whole(dsn: str, name: str, params: dict[str, Any]) -> None:

@@ -60,6 +60,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
             "daily_throughput",
             "unserved_tasks",
             "worker_stats",
+            "running_stats",
             "batch_stats",
             "alerts",
             "totals",
@@ -83,7 +84,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         """SELECT * FROM pgqueue.count_queues(), pgqueue.waiting_ages(), pgqueue.find_unserved(),
         pgqueue.sum_rollups('minute', now(), false, false), pgqueue.count_held(1),
         pgqueue.sum_totals(), pgqueue.measure_vitals(), pgqueue.measure_alerts(),
-        pgqueue.rule_for('backlog', 'q')""",
+        pgqueue.list_running(1), pgqueue.rule_for('backlog', 'q')""",
     ),
     "call what operators' views call": (
         {W, O, A},

@@ -26,6 +26,7 @@ from pgqueue.cli import (
     settings,
     status,
     sync,
+    top,
     verbs,
     worker,
 )
@@ -79,7 +80,7 @@ decide: PGHOST, PGDATABASE, PGSERVICE, ...
 
 \b
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 configuration,
-connection or schema. `alerts` has its own.
+connection or schema. `alerts` and `doctor` have their own.
 """,
 )
 @click.version_option(VERSION, message="pgqueue %(version)s")
@@ -96,6 +97,7 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    top.top,
     alerts.alerts,
     exporter.exporter,
     doctor.doctor,

@@ -25,7 +25,8 @@ RETURN CASE
         THEN '{operator}'
     WHEN function = 'sync_schedules' THEN '{admin,worker}'
     WHEN function IN ('count_queues', 'waiting_ages', 'find_unserved', 'sum_rollups', 'sum_totals',
-        'count_held', 'measure_alerts', 'measure_vitals', 'rule_for') THEN '{monitor,worker}'
+        'count_held', 'list_running', 'measure_alerts', 'measure_vitals', 'rule_for')
+        THEN '{monitor,worker}'
     WHEN function IN ('group_dead', 'find_retrying', 'latest_verbs', 'job_story', 'why_not_running')
         THEN '{operator,worker}'
     WHEN function IN ('set_queue', 'set_alert', 'adopt', 'save_schedules', 'enable_schedule',

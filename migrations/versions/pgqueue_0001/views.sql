@@ -240,6 +240,33 @@ $$What runs, or was claimed and waits for a slot in its worker: the 10,000 whose
 lease_left: until the lease ends unless it is renewed; below zero, the worker has vanished and another takes the job back.
 run: which of max_attempts this is. done, total, percent, detail: what the handler, in this attempt or an earlier one, said of its progress.$$;
 
+-- The same without what handlers say, longest first: for those who may not read payloads.
+CREATE FUNCTION pgqueue.list_running(at_most bigint)
+RETURNS TABLE (
+    id bigint, queue text, task text, run integer, max_attempts integer, claimed_for interval,
+    lease_left interval, host text, pid integer, percent integer, done double precision,
+    total double precision, cancel_requested_at timestamptz
+)
+LANGUAGE sql STABLE
+SET jit = off
+BEGIN ATOMIC
+    SELECT job.id, job.queue, job.task, job.run, job.max_attempts, job.claimed_for, job.lease_left,
+        job.host, job.pid, job.percent, job.done, job.total, job.cancel_requested_at
+    FROM pgqueue.running_jobs AS job
+    ORDER BY job.claimed_at
+    LIMIT at_most;
+END;
+
+CREATE VIEW pgqueue.running_stats AS
+SELECT
+    running.id, running.queue, running.task, running.run, running.max_attempts,
+    running.claimed_for, running.lease_left, running.host, running.pid, running.percent,
+    running.done, running.total, running.cancel_requested_at
+FROM pgqueue.list_running(1000) AS running;
+
+COMMENT ON VIEW pgqueue.running_stats IS
+'The 1,000 jobs of running_jobs that have been there longest, without what handlers say of them (detail) and whose they are (actor): for monitors.';
+
 CREATE VIEW pgqueue.retries AS
 SELECT
     retrying.id, retrying.queue, retrying.task, retrying.failures, retrying.max_attempts,
