@@ -229,7 +229,7 @@ INDEXES_OF_JOBS = {
     "release_strays": {"jobs_lease", *KEY},
     "stage_jobs": {"jobs_scheduled", *KEY},
     "expire_jobs": {"jobs_expiring", *KEY},
-    "list_batch_jobs": {"jobs_batch", *KEY},
+    "list_jobs": {"jobs_batch", *KEY},
     "prune_batches": {"jobs_batch"},
     "replace_start": {"jobs_batch"},
     "read_status": KEY,
