@@ -137,7 +137,7 @@ def survey(
         for state, jobs, some, _ in rows:
             if state is not None:
                 states[state] += jobs
-                ids += some if state in sample_of else ()
+                ids += json.loads(some) if state in sample_of else ()
         looked_at, after_id = looked_at + LOOK, rows[0][3]
         at_least = after_id is not None and (
             states.total() >= COUNTED_UP_TO or looked_at >= LOOKED_AT_MOST
@@ -208,7 +208,7 @@ class Course:
         self._unchanged += unchanged
         self._refused.update(json.loads(refused))
         self._fitted += fitted
-        self._busy += busy
+        self._busy += json.loads(busy)
         if self._after is None:
             self._count_gone()
             if self._busy and not self._is_second:

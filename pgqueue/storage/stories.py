@@ -1,12 +1,13 @@
 """What a person asks about jobs: why one does not run, what happened to it, who did what, and what
 the dead have died of. Reads only, by indexes, and never without bound."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from pgqueue.errors import InvalidOption
 from pgqueue.job_filter import When
-from pgqueue.storage.operation import Operation, query
+from pgqueue.storage.operation import Operation, Row, query
 
 GROUPED_AMONG = 10_000
 """So many latest deaths are grouped."""
@@ -122,7 +123,13 @@ def group_dead(
         limit=limit,
         **_moment("since", since),
     )
-    return [DeadGroup._make(row) for row in rows]
+    return [_group(row) for row in rows]
+
+
+def _group(row: Row) -> DeadGroup:
+    group = DeadGroup._make(row)
+    lists = ("reasons", "tasks", "queues", "newest_ids")
+    return group._replace(**{name: json.loads(getattr(group, name)) for name in lists})
 
 
 def _moment(name: str, when: When | None) -> dict[str, Any]:
