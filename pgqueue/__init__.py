@@ -88,8 +88,9 @@ from pgqueue.schedules import (
 )
 from pgqueue.signals import Cancel, Fail, Retry, Snooze
 from pgqueue.storage.batches import Batch, BatchStatus
+from pgqueue.storage.course import Steered
 from pgqueue.storage.enqueueing import Enqueued
-from pgqueue.storage.steering import Steered, Survey
+from pgqueue.storage.steering import Survey
 from pgqueue.tasks import Task, Tasks
 from pgqueue.verbs import cancel, cancel_async, discard, discard_async, retry, retry_async
 from pgqueue.waiter import Finished, JobStatus, Waiter, find_status, find_status_async

@@ -16,9 +16,10 @@ from typing import Any
 from pgqueue.job_filter import JobFilter
 from pgqueue.options import check_number
 from pgqueue.storage import steering
+from pgqueue.storage.course import Steered, Why, steer
 from pgqueue.storage.drivers import run, run_async
 from pgqueue.storage.operation import Operation
-from pgqueue.storage.steering import Change, Steered, Survey, Verb, Why
+from pgqueue.storage.steering import Change, Survey, Verb
 
 
 def survey_jobs(connection: Any, which: JobFilter) -> Survey:
@@ -219,4 +220,4 @@ def _steer(
     change: Change, which: JobFilter, limit: int | None, actor: str | None, reason: str | None
 ) -> Operation[Steered]:
     check_number("limit", limit, 1, 2**63 - 1)
-    return steering.steer(change, which, Why(actor=actor, reason=reason), limit=limit)
+    return steer(change, which, Why(actor=actor, reason=reason), limit=limit)

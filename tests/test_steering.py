@@ -13,8 +13,9 @@ import pgqueue
 from pgqueue import InvalidOption, JobFilter, NewJob, State
 from pgqueue.outcome import Succeeded
 from pgqueue.storage import finishing, jobs, steering
+from pgqueue.storage.course import Course, Why, steer
 from pgqueue.storage.drivers import run
-from pgqueue.storage.steering import Change, Course, Verb, Why
+from pgqueue.storage.steering import Change, Verb
 from pgqueue.worker.clock import boottime
 from tests.connections import KINDS, Kind
 from tests.rows import WORKER, add, claim, in_state, job_row
@@ -185,7 +186,7 @@ def test_a_verb_touches_the_states_it_is_for_and_says_how_many_it_refuses(
     before = {state: job_row(connection, job) for state, job in made.items()}
     why = Why(actor="ann", reason="because")
 
-    done = run(connection, steering.steer(change, JobFilter(ids=list(made.values())), why))
+    done = run(connection, steer(change, JobFilter(ids=list(made.values())), why))
 
     refused = {state for state in made if state not in states and state != "cancelled"}
     assert (done.done, done.unchanged, done.busy) == (len(states), 0, 0)
@@ -230,7 +231,7 @@ def test_what_is_so_already_is_neither_touched_nor_audited(
 ) -> None:
     for _ in range(3):
         add(connection, queue="q", priority=3, run_at=NOON)
-    done = run(connection, steering.steer(change, JobFilter(task="work"), Why(actor="ann")))
+    done = run(connection, steer(change, JobFilter(task="work"), Why(actor="ann")))
     assert (done.done, done.unchanged) == (0, 3)
     assert audited(connection) == []
 

@@ -13,19 +13,9 @@ from pgqueue.storage.steering import Change, Verb
 
 _ids = click.argument("ids", metavar="[ID...]", type=JOB_ID, nargs=-1)
 
-HOW = """
-It shows first what it would do, and asks. Jobs that run, or are over, are left
-alone; so are those that were enqueued since it began. Killed in the middle, the
-same command goes on."""
-
 
 @click.command(
     name="run-now",
-    help=f"""Let scheduled jobs run now: by ids, or all that fit.
-
-    {HOW}
-
-    Failures still count, unlike those of jobs that are retried.""",
     epilog="""
 \b
 Examples:
@@ -38,14 +28,17 @@ Examples:
 @manner_options
 @reason_option
 def run_now(ids: tuple[int, ...], **given: Any) -> None:
+    """Let scheduled jobs run now: by ids, or all that fit.
+
+    It shows first what it would do, and asks. Jobs that run, or are over, are left alone; so are
+    those that were enqueued since it began. Killed in the middle, the same command goes on.
+    Failures still count, unlike those of jobs that are retried.
+    """
     wanted = filter_of(ids, given)
     carry_out(lambda now: Change(Verb.RUN_NOW), wanted, Manner(**given))
 
 
 @click.command(
-    help=f"""Let jobs that wait run at another time: by ids, or all that fit.
-
-    {HOW}""",
     epilog="""
 \b
 Examples:
@@ -64,20 +57,26 @@ Examples:
 def reschedule(
     ids: tuple[int, ...], at: datetime | None, delay: timedelta | None, **given: Any
 ) -> None:
+    """Let jobs that wait run at another time: by ids, or all that fit.
+
+    It shows first what it would do, and asks. Jobs that run, or are over, are left alone; so are
+    those that were enqueued since it began. Killed in the middle, the same command goes on, if it
+    is told --at instead of --in.
+    """
     if (at is None) == (delay is None):
         raise click.UsageError("say when: either --at or --in")
     wanted = filter_of(ids, given)
 
     def change_at(now: datetime) -> Change:
-        return steering.reschedule(now + delay if delay is not None else at or now)
+        try:
+            return steering.reschedule(at or now + (delay or timedelta(0)))
+        except OverflowError:
+            raise click.UsageError("--in: that is after the year 9999") from None
 
     carry_out(change_at, wanted, Manner(**given))
 
 
 @click.command(
-    help=f"""Give jobs that wait another priority, 0 to 32767; lower numbers come first.
-
-    {HOW}""",
     epilog="""
 \b
 Example:
@@ -90,14 +89,17 @@ Example:
 @manner_options
 @reason_option
 def reprioritise(new_priority: int, ids: tuple[int, ...], **given: Any) -> None:
+    """Give jobs that wait another priority, 0 to 32767: by ids, or all that fit.
+
+    Lower numbers come first. It shows first what it would do, and asks. Jobs that run, or are
+    over, are left alone; so are those that were enqueued since it began. Killed in the middle, the
+    same command goes on.
+    """
     wanted = filter_of(ids, given)
     carry_out(lambda now: steering.reprioritise(new_priority), wanted, Manner(**given))
 
 
 @click.command(
-    help=f"""Put jobs that wait into another queue: by ids, or all that fit.
-
-    {HOW}""",
     epilog="""
 \b
 Example:
@@ -110,5 +112,10 @@ Example:
 @manner_options
 @reason_option
 def move(ids: tuple[int, ...], target: str, **given: Any) -> None:
+    """Put jobs that wait into another queue: by ids, or all that fit.
+
+    It shows first what it would do, and asks. Jobs that run, or are over, are left alone; so are
+    those that were enqueued since it began. Killed in the middle, the same command goes on.
+    """
     wanted = filter_of(ids, given)
     carry_out(lambda now: steering.move(target), wanted, Manner(**given))

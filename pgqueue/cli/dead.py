@@ -10,6 +10,7 @@ from pgqueue.cli.database import perform
 from pgqueue.cli.details import details_of, print_details
 from pgqueue.cli.failures import Refused
 from pgqueue.cli.filters import dead_filter, filter_of
+from pgqueue.cli.fitting import Fitting
 from pgqueue.cli.human import ago, number
 from pgqueue.cli.output import Column, print_json, print_table, tell, visible
 from pgqueue.cli.params import JOB_ID, REASON, Name, When, json_option, reason_option
@@ -19,6 +20,7 @@ from pgqueue.job_filter import JobFilter
 from pgqueue.storage.inspection import show_job
 from pgqueue.storage.steering import Change, Verb
 from pgqueue.storage.stories import DeadGroup, group_dead
+from pgqueue.worker.loading import load_tasks
 
 _COLUMNS = (
     Column("FINGERPRINT"),
@@ -99,23 +101,35 @@ def show(job_id: int, as_json: bool) -> None:
 Examples:
   pgqueue dead redrive --fingerprint 6f1c0a --reason "the mail server is back"
   pgqueue dead redrive --task send-welcome --died-after 2h --rate 10/s
+  pgqueue dead redrive --died-of undecodable --fit myapp.jobs:tasks
   pgqueue dead redrive --queue email --limit 5 --yes && pgqueue jobs list -q email
 """
 )
 @_ids
+@click.option(
+    "--fit",
+    "tasks_path",
+    metavar="MODULE:TASKS",
+    help="Only those whose arguments fit these tasks; the others would die again.",
+)
 @dead_filter
 @manner_options
 @reason_option
-def redrive(ids: tuple[int, ...], **given: Any) -> None:
+def redrive(ids: tuple[int, ...], tasks_path: str | None, **given: Any) -> None:
     """Run dead jobs again, with all their attempts: by ids, or all that fit.
 
     It shows first what it would do, and asks. What dies again meanwhile is left alone. Killed in
     the middle, the same command goes on.
     """
+    fitting = None if tasks_path is None else Fitting(load_tasks(tasks_path))
     wanted = _of_dead(filter_of(ids, given))
     if wanted.died_before is None and not ids:
         wanted = replace(wanted, died_before=timedelta(0))
-    carry_out(lambda now: Change(Verb.REDRIVE), wanted, Manner(**given))
+    try:
+        carry_out(lambda now: Change(Verb.REDRIVE), wanted, Manner(**given), fitting)
+    finally:
+        for problem in fitting.problems if fitting else ():
+            tell(visible(problem))
 
 
 @dead.command(

@@ -1,9 +1,6 @@
 """A verb on many jobs, as a person gives it: shown first, asked about, then done in steps."""
 
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,20 +12,12 @@ from pgqueue.cli.human import number
 from pgqueue.cli.output import print_json, print_table, tell
 from pgqueue.cli.pace import Pace
 from pgqueue.cli.params import JOB_ID, Rate, actor_option, json_option
+from pgqueue.cli.progress import progress
 from pgqueue.cli.rows import COLUMNS, row_of
 from pgqueue.job_filter import JobFilter
 from pgqueue.storage import steering
-from pgqueue.storage.steering import (
-    SLICE,
-    STATES,
-    Change,
-    Course,
-    Start,
-    Steered,
-    Survey,
-    Verb,
-    Why,
-)
+from pgqueue.storage.course import SLICE, Course, Steered, Why
+from pgqueue.storage.steering import STATES, Change, Sieve, Start, Survey, Verb
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,8 +33,8 @@ _DONE = {
 _REFUSED = {
     "gone": "are over, or were never there",
     "expires": "would expire before they may start",
+    "unfit": "have arguments that do not fit their task",
 }
-_LINE_EVERY = 5.0
 
 
 class Manner(NamedTuple):
@@ -78,9 +67,17 @@ def manner_options(command: F) -> F:
     return command
 
 
-def carry_out(change_at: Callable[[datetime], Change], wanted: JobFilter, manner: Manner) -> None:
+def carry_out(
+    change_at: Callable[[datetime], Change],
+    wanted: JobFilter,
+    manner: Manner,
+    sieve: Sieve | None = None,
+) -> None:
     """Do to the jobs that *wanted* fits what *change_at* makes of the database's clock: show it,
-    ask, do it, and say what became of it. Exit with 1 if nothing could be done, or not all."""
+    ask, do it, and say what became of it. Exit with 1 if nothing could be done, or not all.
+
+    *sieve*: lets only some of them through, by their arguments.
+    """
     with stepwise() as step:
         start: Start = step(steering.begin())
         if manner.up_to is not None:
@@ -93,7 +90,10 @@ def carry_out(change_at: Callable[[datetime], Change], wanted: JobFilter, manner
         if not manner.as_json and (manner.dry_run or not manner.yes):
             _show(change, found, count, start)
         if manner.dry_run or not count:
-            outcome = Steered(0, 0, _refusals(change, found), 0, start.up_to)
+            refused = _refusals(change, found)
+            if sieve is not None and count:
+                refused["unfit"] = step(steering.count_unfit(wanted, start, sieve))
+            outcome = Steered(0, 0, refused, 0, start.up_to)
             _report(change, outcome, manner, found)
             return
         if not manner.yes:
@@ -101,7 +101,7 @@ def carry_out(change_at: Callable[[datetime], Change], wanted: JobFilter, manner
         if not manner.as_json:
             _tell_how_to_go_on(change, start)
         why = Why(actor=manner.actor, reason=manner.reason)
-        course = Course(change, wanted, start, why, limit=manner.limit)
+        course = Course(change, wanted, start, why, limit=manner.limit, sieve=sieve)
         _follow(step, course, manner, _DONE[change.verb], _expected(change, found, manner.limit))
     _report(change, course.outcome, manner, found)
 
@@ -109,37 +109,13 @@ def carry_out(change_at: Callable[[datetime], Change], wanted: JobFilter, manner
 def _follow(step: Step, course: Course, manner: Manner, done: str, expected: int) -> None:
     pace = Pace(manner.rate, SLICE)
     try:
-        with _progress(done, expected) as reached:
+        with progress(done, expected) as reached:
             while not course.is_over:
                 step(course.step(pace.next_step(course.done)))
                 reached(course.done)
     except KeyboardInterrupt:
         tell(f"interrupted: {number(course.done)} jobs {done}; the same command goes on")
         raise
-
-
-@contextmanager
-def _progress(label: str, expected: int) -> Iterator[Callable[[int], None]]:
-    """Show how far it is: a bar on a terminal, a line now and then elsewhere."""
-    shown, told = 0, time.monotonic()
-    if sys.stderr.isatty():
-        with click.progressbar(length=expected, label=label, file=sys.stderr) as bar:
-
-            def draw(done: int) -> None:
-                nonlocal shown
-                bar.update(done - shown)
-                shown = done
-
-            yield draw
-        return
-
-    def say(done: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= _LINE_EVERY:
-            tell(f"{number(done)} of {number(expected)} {label}")
-            told = time.monotonic()
-
-    yield say
 
 
 def _tell_how_to_go_on(change: Change, start: Start) -> None:

@@ -87,7 +87,7 @@ def cancel(ids: tuple[int, ...], **given: Any) -> None:
     are left alone, and so are those that were enqueued since it began. Killed in the middle, the
     same command goes on.
     """
-    if ids and not says_which(given) and not given["dry_run"]:
+    if ids and not says_which(given) and not _is_for_many(given):
         actor, reason = given["actor"], given["reason"]
         done = perform(verbs.cancel(_unique(ids), actor=actor, reason=reason))
         _report(done, "cancelled", given["as_json"])
@@ -129,6 +129,10 @@ Example:
 def edit(job_id: int, args: str, actor: str, reason: str | None, as_json: bool) -> None:
     """Give a job that is not running other arguments."""
     _report([perform(verbs.edit(job_id, args=args, actor=actor, reason=reason))], "edited", as_json)
+
+
+def _is_for_many(given: dict[str, Any]) -> bool:
+    return any(given[name] for name in ("limit", "rate", "up_to", "dry_run"))
 
 
 def _report(results: Sequence[Done], participle: str, as_json: bool) -> None:

@@ -1,9 +1,8 @@
-"""A verb on all jobs that a filter fits: looked at first, then done in steps that commit alone."""
+"""What can be done to all jobs that a filter fits, and how many those are."""
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -15,15 +14,13 @@ from pgqueue.options import check_number, check_text
 from pgqueue.storage.listing import JobSummary
 from pgqueue.storage.operation import Operation, query
 
-SLICE = 500
-"""So many jobs one step touches at most: some 30 ms."""
-
 COUNTED_UP_TO = 100_000
 """A survey stops counting there."""
 LOOK = 20_000
 LOOKED_AT_MOST = 1_000_000
 """After so many rows a survey stops, whatever it found."""
 SAMPLES = 5
+SIFTED_UP_TO = 10_000
 
 
 class Verb(StrEnum):
@@ -73,21 +70,6 @@ class Survey(NamedTuple):
     """Counting stopped at its limit."""
     sample: list[JobSummary]
     """Some of them, the oldest."""
-
-
-class Steered(NamedTuple):
-    """What became of the jobs that a filter fits."""
-
-    done: int
-    unchanged: int
-    """These were so already."""
-    refused: Mapping[str, int]
-    """By the state that forbids it; ``expires``: would be dead before it may start; ``gone``: is
-    over, or was never there."""
-    busy: int
-    """The rows of these were being written, twice: do it again."""
-    up_to: int
-    """No job with a higher id was looked at."""
 
 
 def reschedule(run_at: datetime) -> Change:
@@ -148,101 +130,28 @@ def survey(
     return Survey(dict(states), at_least, [JobSummary._make(row[1:]) for row in sample])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Why:
-    """Who does it and why, for the audit."""
-
-    actor: str | None = None
-    reason: str | None = None
+Sieve = Callable[[int, str, str], bool]
+"""Whether a job, by its id, task and stored arguments, is to be touched at all."""
 
 
-class Course:
-    """A verb on its way through the jobs that a filter fits, oldest first.
-
-    Each step is one statement, and leaves nothing undone: stopped between any two, or killed in
-    one, another course goes on, for what is done is no longer fitting or is ``unchanged``. What was
-    locked is tried again once, at the end.
-    """
-
-    def __init__(
-        self, change: Change, wanted: JobFilter, start: Start, why: Why, *, limit: int | None = None
-    ) -> None:
-        self._change = change
-        self._wanted = wanted
-        self._start = start
-        self._why = why
-        self._limit = limit
-        self._after: int | None = 0
-        self._busy: list[int] = []
-        self._is_second = False
-        self._sought = None if wanted.ids is None else len(set(wanted.ids))
-        self._fitted = self._done = self._unchanged = 0
-        self._refused: Counter[str] = Counter()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether every job was looked at, or as many were touched as may be."""
-        return self._after is None or self._done == self._limit
-
-    @property
-    def done(self) -> int:
-        """How many jobs were touched."""
-        return self._done
-
-    def step(self, at_most: int = SLICE) -> Operation[None]:
-        """Touch up to *at_most* more jobs. Only as long as it is not over."""
-        left = at_most if self._limit is None else min(at_most, self._limit - self._done)
-        rows = yield from query(
-            "call_steer",
-            verb=str(self._change.verb),
-            filter=self._wanted.stored(self._start.now),
-            setting=self._change.setting,
-            actor=self._why.actor,
-            reason=self._why.reason,
-            after_id=self._after,
-            up_to=self._start.up_to,
-            at_most=left,
-        )
-        done, unchanged, refused, busy, fitted, self._after = rows[0]
-        self._done += done
-        self._unchanged += unchanged
-        self._refused.update(json.loads(refused))
-        self._fitted += fitted
-        self._busy += json.loads(busy)
-        if self._after is None:
-            self._count_gone()
-            if self._busy and not self._is_second:
-                self._begin_again()
-
-    @property
-    def outcome(self) -> Steered:
-        """What became of the jobs so far."""
-        return Steered(
-            self._done,
-            self._unchanged,
-            dict(sorted(self._refused.items())),
-            len(self._busy),
-            self._start.up_to,
-        )
-
-    def _begin_again(self) -> None:
-        self._is_second = True
-        self._wanted = replace(self._wanted, ids=self._busy)
-        self._sought, self._fitted = len(self._busy), 0
-        self._busy, self._after = [], 0
-
-    def _count_gone(self) -> None:
-        """Those that were asked for by their ids and did not fit."""
-        if self._sought is not None and self._sought > self._fitted:
-            self._refused["gone"] += self._sought - self._fitted
+def count_unfit(wanted: JobFilter, start: Start, sieve: Sieve) -> Operation[int]:
+    """Return how many jobs that *wanted* fits the sieve lets fall, of the first ten thousand."""
+    ids, seen, _ = yield from sift(wanted, start, sieve, 0, SIFTED_UP_TO)
+    return seen - len(ids)
 
 
-def steer(
-    change: Change, wanted: JobFilter, why: Why, *, limit: int | None = None
-) -> Operation[Steered]:
-    """Do it to every job that *wanted* fits and that is there now, *limit* at most."""
-    start = yield from begin()
-    course = Course(change, wanted, start, why, limit=limit)
-    while not course.is_over:
-        yield from course.step()
-    return course.outcome
+def sift(
+    wanted: JobFilter, start: Start, sieve: Sieve, after_id: int | None, at_most: int
+) -> Operation[tuple[list[int], int, int | None]]:
+    """Return the next ids that the sieve lets through, how many it saw, and the id to go on
+    after."""
+    rows = yield from query(
+        "read_matching",
+        filter=wanted.stored(start.now),
+        after_id=after_id,
+        up_to=start.up_to,
+        at_most=at_most,
+    )
+    seen = [row[:3] for row in rows if row[0] is not None]
+    ids = [job_id for job_id, task, args in seen if sieve(job_id, task, args)]
+    return ids, len(seen), rows[0][3]
