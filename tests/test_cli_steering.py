@@ -4,6 +4,7 @@ told."""
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -202,9 +203,10 @@ def start(dsn: str, *words: str, **options: Any) -> subprocess.Popen[str]:
     [
         (("jobs", "cancel", "--task", "send"), "cancel"),
         (("jobs", "move", "--to", "b", "--task", "send"), "move"),
+        (("jobs", "reschedule", "--in", "2h", "--all"), "reschedule"),
         (("dead", "redrive", "--task", "send"), "retry"),
     ],
-    ids=["cancel", "move", "redrive"],
+    ids=["cancel", "move", "reschedule", "redrive"],
 )
 def test_killed_in_the_middle_the_same_command_goes_on_and_touches_each_job_once(
     pgqueue: Command, words: tuple[str, ...], verb: str
@@ -218,11 +220,13 @@ def test_killed_in_the_middle_the_same_command_goes_on_and_touches_each_job_once
         finally:
             run.kill()
         assert run.stderr is not None
-        assert "the same command goes on, with --up-to 400" in run.stderr.read()
+        said = run.stderr.read()
+    told_to = re.search(r"the same command goes on, with (--up-to 400 --as-of \S+)$", said, re.M)
+    assert told_to, said
     before = len(touched(pgqueue, verb))
     assert 30 <= before < 400
     fill(pgqueue, 2)
-    told = pgqueue.json(*words, "--yes", "--up-to", 400)
+    told = pgqueue.json(*words, "--yes", *told_to[1].split())
     assert told["done"] == 400 - before
     assert sorted(touched(pgqueue, verb)) == list(range(1, 401)), "each once, and no new one"
 

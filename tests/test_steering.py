@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.errors import InvalidParameterValue
 
 import pgqueue
@@ -18,6 +19,7 @@ from pgqueue.storage.drivers import run
 from pgqueue.storage.steering import Change, Verb
 from pgqueue.worker.clock import boottime
 from tests.connections import KINDS, Kind
+from tests.postgres import eventually
 from tests.rows import WORKER, add, claim, in_state, job_row
 
 Connection = psycopg.Connection[Any]
@@ -372,6 +374,55 @@ def test_a_job_that_is_claimed_before_its_turn_comes_is_refused(
     assert course.outcome.refused == {"running": 1}
     row = job_row(other, job)
     assert (row.state, row.cancel_requested_at) == ("running", None)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "move"])
+def test_a_job_that_is_claimed_between_the_look_and_the_lock_is_not_touched(
+    dsn: str, other: Connection, verb: str
+) -> None:
+    """The step is held up at its first job, by a trigger, until a worker has claimed the second."""
+    first, second = add(other), add(other, priority=1)
+    other.execute(
+        sql.SQL(
+            """
+            CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                PERFORM pg_advisory_xact_lock(4711);
+                RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+            END $$;
+            CREATE TRIGGER hold_up BEFORE DELETE OR UPDATE ON pgqueue.jobs FOR EACH ROW
+            WHEN (OLD.id = {}) EXECUTE FUNCTION hold_up()
+            """
+        ).format(first)
+    )
+    change = Change(Verb.CANCEL) if verb == "cancel" else steering.move("b")
+    done: list[Any] = []
+
+    def act() -> None:
+        with psycopg.connect(dsn, autocommit=True) as mine:
+            done.append(run(mine, steer(change, JobFilter(task="work"), Why(actor="ann"))))
+
+    with psycopg.connect(dsn) as holder:
+        holder.execute("SELECT pg_advisory_xact_lock(4711)")
+        thread = threading.Thread(target=act)
+        thread.start()
+        try:
+            eventually(
+                lambda: other.execute(
+                    "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711"
+                    " AND NOT granted AND database = (SELECT oid FROM pg_database"
+                    " WHERE datname = current_database())"
+                ).fetchall(),
+                within=60,
+            )
+            assert [job.id for job in claim(other)] == [second]
+        finally:
+            holder.rollback()
+            thread.join(60)
+    assert [(each.done, each.busy, each.refused) for each in done] == [(1, 0, {"running": 1})]
+    row = job_row(other, second)
+    assert (row.state, row.queue, row.cancel_requested_at) == ("running", "default", None)
+    assert [row[1] for row in audited(other)] == [first]
 
 
 @pytest.mark.parametrize("verb", ["move", "cancel"])

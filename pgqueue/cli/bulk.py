@@ -60,8 +60,7 @@ def reschedule(
     """Let jobs that wait run at another time: by ids, or all that fit.
 
     It shows first what it would do, and asks. Jobs that run, or are over, are left alone; so are
-    those that were enqueued since it began. Killed in the middle, the same command goes on, if it
-    is told --at instead of --in.
+    those that were enqueued since it began. Killed in the middle, the same command goes on.
     """
     if (at is None) == (delay is None):
         raise click.UsageError("say when: either --at or --in")

@@ -1,7 +1,7 @@
 """A verb on many jobs, as a person gives it: shown first, asked about, then done in steps."""
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -11,7 +11,7 @@ from pgqueue.cli.failures import Refused
 from pgqueue.cli.human import number
 from pgqueue.cli.output import print_json, print_table, tell
 from pgqueue.cli.pace import Pace
-from pgqueue.cli.params import JOB_ID, Rate, actor_option, json_option
+from pgqueue.cli.params import JOB_ID, Moment, Rate, actor_option, json_option
 from pgqueue.cli.progress import progress
 from pgqueue.cli.rows import COLUMNS, row_of
 from pgqueue.job_filter import JobFilter
@@ -43,6 +43,7 @@ class Manner(NamedTuple):
     limit: int | None
     rate: float | None
     up_to: int | None
+    as_of: datetime | None
     dry_run: bool
     yes: bool
     actor: str
@@ -58,7 +59,16 @@ def manner_options(command: F) -> F:
         click.option("--yes", "-y", is_flag=True, help="Do not ask."),
         click.option("--dry-run", is_flag=True, help="Only show what would be done."),
         click.option(
-            "--up-to", type=JOB_ID, metavar="ID", help="No job with a higher id than this."
+            "--as-of",
+            type=Moment(),
+            metavar="TIME",
+            help="Count lengths of time from this moment, not from now: to go on.",
+        ),
+        click.option(
+            "--up-to",
+            type=JOB_ID,
+            metavar="ID",
+            help="No job with a higher id: to go on.",
         ),
         click.option("--rate", type=Rate(), metavar="N/s", help="So many a second: 10/s, 90/min."),
         click.option("--limit", type=click.IntRange(1), metavar="N", help="So many at most."),
@@ -80,8 +90,7 @@ def carry_out(
     """
     with stepwise() as step:
         start: Start = step(steering.begin())
-        if manner.up_to is not None:
-            start = start._replace(up_to=manner.up_to)
+        start = Start(manner.as_of or start.now, manner.up_to or start.up_to)
         change = change_at(start.now)
         found: Survey = step(
             steering.survey(wanted, start, sample_of=[str(state) for state in STATES[change.verb]])
@@ -99,7 +108,7 @@ def carry_out(
         if not manner.yes:
             click.confirm(f"{count} jobs to be {_DONE[change.verb]}: go on?", abort=True, err=True)
         if not manner.as_json:
-            _tell_how_to_go_on(change, start)
+            _tell_how_to_go_on(start)
         why = Why(actor=manner.actor, reason=manner.reason)
         course = Course(change, wanted, start, why, limit=manner.limit, sieve=sieve)
         _follow(step, course, manner, _DONE[change.verb], _expected(change, found, manner.limit))
@@ -118,14 +127,13 @@ def _follow(step: Step, course: Course, manner: Manner, done: str, expected: int
         raise
 
 
-def _tell_how_to_go_on(change: Change, start: Start) -> None:
+def _tell_how_to_go_on(start: Start) -> None:
     """Said before it begins: who is killed says nothing any more."""
-    again = [f"--up-to {start.up_to}"]
-    if change.verb == Verb.RESCHEDULE:
-        again.append(f"--at {change.setting}")
-    if change.verb == Verb.REDRIVE:
-        again.append(f"--died-before {start.now.isoformat()}")
-    tell(f"if it is interrupted, the same command goes on, with {' '.join(again)}")
+    moment = start.now.astimezone(UTC).isoformat()
+    tell(
+        "if it is interrupted, the same command goes on, with "
+        f"--up-to {start.up_to} --as-of {moment}"
+    )
 
 
 def _show(change: Change, found: Survey, count: str, start: Start) -> None:
