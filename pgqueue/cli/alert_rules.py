@@ -31,7 +31,13 @@ _COLUMNS = (
 _alert = click.argument("alert", metavar="ALERT", type=Name(100))
 
 
-@click.command()
+@click.command(
+    epilog="""
+\b
+Example:
+  pgqueue alerts rules
+"""
+)
 @json_option
 def rules(as_json: bool) -> None:
     """Show when there is an alert; for a single queue, what differs from all.
@@ -67,13 +73,24 @@ Examples:
 @click.option("--on/--off", "enabled", default=None, help="Alert, or do not.")
 @actor_option
 @reason_option
-def set_(alert: str, queue: str | None, actor: str, reason: str | None, **given: Any) -> None:
+@json_option
+def set_(
+    alert: str,
+    queue: str | None,
+    actor: str,
+    reason: str | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Change when there is an alert. What is not named stays as it is."""
     settings = {name: _stored(value) for name, value in given.items() if value is not None}
     if not settings:
         raise click.UsageError("nothing to set; see --help")
     perform(set_alert(alert, settings, queue=queue or "", actor=actor, reason=reason))
-    click.echo(f"{alert} of {queue or 'all queues'}: set {', '.join(settings)}")
+    if as_json:
+        print_json({"alert": alert, "queue": queue, "set": settings})
+    else:
+        click.echo(f"{alert} of {queue or 'all queues'}: set {', '.join(settings)}")
 
 
 @click.command(
@@ -87,10 +104,14 @@ Example:
 @click.option("--queue", "-q", type=Name(100), required=True, help="Of this queue.")
 @actor_option
 @reason_option
-def unset(alert: str, queue: str, actor: str, reason: str | None) -> None:
+@json_option
+def unset(alert: str, queue: str, actor: str, reason: str | None, as_json: bool) -> None:
     """Let an alert be for one queue again as it is for all."""
     perform(set_alert(alert, dict.fromkeys(SETTINGS), queue=queue, actor=actor, reason=reason))
-    click.echo(f"{alert} of {queue}: as for all queues")
+    if as_json:
+        print_json({"alert": alert, "queue": queue, "unset": SETTINGS})
+    else:
+        click.echo(f"{alert} of {queue}: as for all queues")
 
 
 def _stored(value: Any) -> Any:
