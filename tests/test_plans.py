@@ -229,7 +229,7 @@ INDEXES_OF_JOBS = {
     "release_strays": {"jobs_lease", *KEY},
     "stage_jobs": {"jobs_scheduled", *KEY},
     "expire_jobs": {"jobs_expiring", *KEY},
-    "list_batch_jobs": {"jobs_batch", *KEY},
+    "list_jobs": {"jobs_batch", *KEY},
     "prune_batches": {"jobs_batch"},
     "replace_start": {"jobs_batch"},
     "read_status": KEY,
@@ -524,6 +524,11 @@ LOOKS = [
     ),
     *(f"pgqueue.why_not_running({id})" for id in (1, 21_000, 1_000_007)),
     "pgqueue.job_story(1000007)",
+    "pgqueue.group_dead(10000, 'queue 1', 'task 1', now() - interval '1 hour')",
+    *(
+        f"pgqueue.find_matching('{{{filter}}}', 0, 1000000, 500, 20000)"
+        for filter in ('"queue": "queue 1"', '"batch_id": 7', '"ids": [1, 2]', '"state": "dead"')
+    ),
 ]
 BIG = r"(jobs|finished_jobs|attempts)(_\d{8}|_default)?"
 

@@ -21,6 +21,7 @@ PARTS = (
     "partitions",
     "verbs",
     "batch_verbs",
+    "steering",
     "schedules",
     "schedule_verbs",
     "fetch",

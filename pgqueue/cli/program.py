@@ -10,8 +10,12 @@ import click
 import psycopg
 
 from pgqueue.cli import (
+    alert_rules,
     alerts,
+    audit,
     batches,
+    bulk,
+    dead,
     dev,
     doctor,
     enqueue,
@@ -25,6 +29,7 @@ from pgqueue.cli import (
     schema,
     settings,
     status,
+    stories,
     sync,
     top,
     verbs,
@@ -102,6 +107,8 @@ for command in (
     exporter.exporter,
     doctor.doctor,
     jobs.jobs,
+    dead.dead,
+    audit.audit,
     batches.batches,
     queues.queues,
     keys.keys,
@@ -109,8 +116,14 @@ for command in (
     schedules.schedules,
 ):
     program.add_command(command)
-for command in (verbs.retry, verbs.cancel, verbs.discard, verbs.edit):
+for command in (
+    *(verbs.retry, verbs.cancel, verbs.discard, verbs.edit),
+    *(bulk.run_now, bulk.reschedule, bulk.reprioritise, bulk.move),
+    *(stories.why, stories.story),
+):
     jobs.jobs.add_command(command)
+for command in (alert_rules.rules, alert_rules.set_, alert_rules.unset):
+    alerts.alerts.add_command(command)
 queues.queues.add_command(settings.set_)
 for command in (schedule_verbs.run, schedule_verbs.enable, schedule_verbs.disable):
     schedules.schedules.add_command(command)

@@ -157,7 +157,10 @@ BEGIN ATOMIC
     ) AS last ON true;
 END;
 
-CREATE FUNCTION pgqueue.group_dead(among bigint)
+-- Those of a queue or a task are looked for among so many latest deaths; since: none before it.
+CREATE FUNCTION pgqueue.group_dead(
+    among bigint, queue text DEFAULT NULL, task text DEFAULT NULL, since timestamptz DEFAULT NULL
+)
 RETURNS TABLE (
     fingerprint text, error_type text, reasons text[], jobs bigint, first_seen timestamptz,
     last_seen timestamptz, tasks text[], queues text[], sample text, newest_ids bigint[],
@@ -172,7 +175,11 @@ SET jit = off
 BEGIN ATOMIC
     WITH latest AS MATERIALIZED (
         SELECT job.id, job.died_at, job.queue, job.task, job.reason, job.error_type, job.fingerprint
-        FROM pgqueue.jobs AS job WHERE job.state = 'dead' ORDER BY job.died_at DESC LIMIT among
+        FROM pgqueue.jobs AS job
+        WHERE job.state = 'dead'
+            AND job.died_at >= coalesce(group_dead.since, '-infinity'::timestamptz)
+        ORDER BY job.died_at DESC
+        LIMIT among
     ), grouped AS MATERIALIZED (
         SELECT
             dead.fingerprint, dead.error_type, count(*) AS jobs,
@@ -181,6 +188,8 @@ BEGIN ATOMIC
             array_agg(DISTINCT dead.task) AS tasks, array_agg(DISTINCT dead.queue) AS queues,
             (array_agg(dead.id ORDER BY dead.died_at DESC, dead.id DESC))[1:5] AS newest_ids
         FROM latest AS dead
+        WHERE (group_dead.queue IS NULL OR dead.queue = group_dead.queue)
+            AND (group_dead.task IS NULL OR dead.task = group_dead.task)
         GROUP BY dead.fingerprint, dead.error_type,
             CASE WHEN dead.fingerprint IS NULL THEN dead.reason END
     )
