@@ -16,7 +16,7 @@ from pgqueue.batches import (
     retry_batch_async,
 )
 from pgqueue.client import enqueue, enqueue_async, enqueue_many, enqueue_many_async
-from pgqueue.context import Context, JobFields, current_job
+from pgqueue.context import Context, JobFields, current_job, log_fields
 from pgqueue.errors import (
     BatchNotFound,
     BatchTimeout,
@@ -164,6 +164,7 @@ __all__ = [
     "fetch_async",
     "find_status",
     "find_status_async",
+    "log_fields",
     "retry",
     "retry_async",
     "retry_batch",

@@ -17,7 +17,7 @@ from typing import Any
 from pgqueue.chunks import Chunks
 from pgqueue.errors import InvalidOption
 from pgqueue.options import NewJob, check_text
-from pgqueue.storage import batches, listing
+from pgqueue.storage import batches, listing, sending
 from pgqueue.storage.batches import Batch, BatchStatus, Cancelled, NewBatch, Retried
 from pgqueue.storage.drivers import (
     is_two_phase,
@@ -56,7 +56,7 @@ def enqueue_batch(
     Raises :class:`InvalidOption`, :class:`UnsupportedConnection`, :class:`SchemaMismatch`.
     """
     new = _checked(name, actor, on_success, on_complete, on_failure)
-    operation = batches.enqueue(new, jobs, **_manner(connection, notify, on_conflict))
+    operation = sending.enqueue_batch(new, jobs, **_manner(connection, notify, on_conflict))
     require_transaction(connection, bind_arguments)
     with schema_expected():
         batch = run(connection, operation, bind_arguments)
@@ -79,7 +79,7 @@ async def enqueue_batch_async(
 ) -> Batch:
     """:func:`enqueue_batch` on an asynchronous connection or session."""
     new = _checked(name, actor, on_success, on_complete, on_failure)
-    operation = batches.enqueue(new, jobs, **_manner(connection, notify, on_conflict))
+    operation = sending.enqueue_batch(new, jobs, **_manner(connection, notify, on_conflict))
     await require_transaction_async(connection, bind_arguments)
     with schema_expected():
         batch = await run_async(connection, operation, bind_arguments)
@@ -225,7 +225,7 @@ async def retry_batch_async(
 
 
 def _chunked(new: NewBatch, chunks: Chunks, **manner: bool) -> Operation[Batch]:
-    batch = yield from batches.enqueue(new, chunks, **manner)
+    batch = yield from sending.enqueue_batch(new, chunks, **manner)
     if chunks.correction is not None:
         old_start, start = chunks.correction
         yield from batches.replace_start(batch.id, old_start=old_start, start=start)

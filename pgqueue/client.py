@@ -7,9 +7,9 @@ from pgqueue.options import JobOptions, NewJob, check
 from pgqueue.storage.drivers import driver_of, driver_of_async, is_two_phase, run, run_async
 from pgqueue.storage.eager import run_eagerly, run_eagerly_async
 from pgqueue.storage.enqueueing import Enqueued, remember
-from pgqueue.storage.enqueueing import enqueue as insert
 from pgqueue.storage.operation import Operation
 from pgqueue.storage.schema import schema_expected
+from pgqueue.storage.sending import enqueue as insert
 
 OnConflict = Literal["return", "raise"]
 """What to do about a key whose job has other arguments."""
