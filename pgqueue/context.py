@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pgqueue import tracer
 from pgqueue.codec import Codec
 from pgqueue.errors import InvalidOption, LeaseLost, PgqueueError
+from pgqueue.failure import type_of
 from pgqueue.job import CALLBACK_OF, Job
 from pgqueue.joblog import JobLog
 from pgqueue.metadata import trace_id_of
@@ -392,6 +393,14 @@ class JobFields(logging.Filter):
         return True
 
 
+def settle_exception(record: logging.LogRecord) -> None:
+    """Let *record* tell of its exception as text and as the name of a type, and hold it no more."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.exc_text = record.exc_text or _formatter.formatException(record.exc_info)
+        record.exc_type = type_of(record.exc_info[1])
+    record.exc_info = None
+
+
 def _hide(record: logging.LogRecord, secrets: tuple[str, ...]) -> None:
     """Put ``[encrypted]`` for each of *secrets* in all that *record* says."""
 
@@ -403,9 +412,7 @@ def _hide(record: logging.LogRecord, secrets: tuple[str, ...]) -> None:
             text = text.replace(secret, "[encrypted]")
         return text
 
-    if record.exc_info and not record.exc_text:
-        record.exc_text = _formatter.formatException(record.exc_info)
-    record.exc_info = None  # what it holds would be formatted anew
+    settle_exception(record)
     record.msg, record.args = hidden(record.getMessage()), None
     for name, value in list(record.__dict__.items()):
         if name not in _OWN and value is not None:

@@ -3,30 +3,31 @@ jobs of the call take along in their metadata."""
 
 from collections.abc import Iterable, Sequence
 
-from pgqueue import tracer
+from pgqueue import tracer as present
 from pgqueue.options import NewJob
 from pgqueue.storage import batches, enqueueing
 from pgqueue.storage.batches import Batch, NewBatch
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.storage.operation import Operation
+from pgqueue.tracer import Tracer
 
 
 def enqueue(jobs: Sequence[NewJob], **manner: bool) -> Operation[list[Enqueued]]:
     """:func:`enqueueing.enqueue`, seen by the tracer."""
-    if tracer.active is None:
+    if present.active is None or not jobs:
         return enqueueing.enqueue(jobs, **manner)
-    return _traced(tracer.active, jobs, manner)
+    return _traced(present.active, jobs, manner)
 
 
 def enqueue_batch(new: NewBatch, jobs: Iterable[NewJob], **manner: bool) -> Operation[Batch]:
     """:func:`batches.enqueue`, seen by the tracer."""
-    if tracer.active is None:
+    if present.active is None:
         return batches.enqueue(new, jobs, **manner)
-    return _traced_batch(tracer.active, new, jobs, manner)
+    return _traced_batch(present.active, new, jobs, manner)
 
 
 def _traced(
-    tracer: tracer.Tracer, jobs: Sequence[NewJob], manner: dict[str, bool]
+    tracer: Tracer, jobs: Sequence[NewJob], manner: dict[str, bool]
 ) -> Operation[list[Enqueued]]:
     with tracer.send(jobs[0] if len(jobs) == 1 else None) as sending:
         stamped = [sending.stamp(job) for job in jobs]
@@ -39,7 +40,7 @@ def _traced(
 
 
 def _traced_batch(
-    tracer: tracer.Tracer, new: NewBatch, jobs: Iterable[NewJob], manner: dict[str, bool]
+    tracer: Tracer, new: NewBatch, jobs: Iterable[NewJob], manner: dict[str, bool]
 ) -> Operation[Batch]:
     with tracer.send(None) as sending:
         carried = new._replace(
