@@ -1,5 +1,6 @@
 """What a handler can ask about the job it is running."""
 
+import contextvars
 import json
 import logging
 import math
@@ -340,6 +341,13 @@ def worker_id() -> str | None:
     return _worker.get()
 
 
+def jobless() -> contextvars.Context:
+    """A context that knows the worker, and no job."""
+    context = contextvars.Context()
+    context.run(_worker.set, _worker.get())
+    return context
+
+
 def log_fields(context: Context | None = None) -> dict[str, Any]:
     """The fields that identify the job that runs here (or that of *context*) in a log line; none
     where no job runs.
@@ -413,7 +421,10 @@ def _hide(record: logging.LogRecord, secrets: tuple[str, ...]) -> None:
         return text
 
     settle_exception(record)
-    record.msg, record.args = hidden(record.getMessage()), None
+    if isinstance(record.msg, dict):  # an event of structlog's
+        record.msg = {name: hidden(value) for name, value in record.msg.items()}
+    else:
+        record.msg, record.args = hidden(record.getMessage()), None
     for name, value in list(record.__dict__.items()):
         if name not in _OWN and value is not None:
             record.__dict__[name] = hidden(value)

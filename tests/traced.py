@@ -1,4 +1,4 @@
-"""Spans as the real SDK exports them, and jobs that are run by a drain in the test's transaction."""
+"""This process traced by the real SDK, and what it exported."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -31,6 +31,8 @@ def flatten(record: logging.LogRecord) -> dict[str, Any]:
     # structlog hands a dict to its formatter, which is the parent's.
     msg = _plain(record.msg) if isinstance(record.msg, dict) else record.getMessage()
     final = {"msg": msg, "args": None}
+    if record.exc_text:  # for who takes over what is extra, and not exc_text
+        final["exception"] = record.exc_text
     return final | {
         name: _plain(value) for name, value in record.__dict__.items() if name not in final
     }
