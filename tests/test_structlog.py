@@ -1,13 +1,15 @@
 """structlog writes every line of a worker, the worker's own and those of process children too."""
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import structlog
+from structlog.stdlib import ProcessorFormatter
 
-from pgqueue import Tasks, enqueue, log_fields
+from pgqueue import JobFields, KeyRing, Tasks, enqueue, log_fields
 from pgqueue.testing import drain
 from tests.process import Stage
 
@@ -78,3 +80,32 @@ def test_a_processor_names_the_job_wherever_it_runs(connection: Any) -> None:
     ]
     assert log_fields() == {}
     assert structlog.contextvars.get_contextvars() == {}
+
+
+def test_what_is_encrypted_of_a_job_is_hidden_in_an_event_too(connection: Any) -> None:
+    tasks = Tasks(keys=KeyRing({"k": b"0" * 32}))
+    lines: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    ear = Ear()
+    ear.addFilter(JobFields())
+    ear.setFormatter(ProcessorFormatter(structlog.processors.JSONRenderer()))
+    log = logging.getLogger("of.an.encrypted.job")
+    log.addHandler(ear)
+
+    @tasks.task("hides", encrypt=True)
+    def hides(name: str) -> None:
+        (event,), extra = ProcessorFormatter.wrap_for_formatter(
+            log, "warning", {"event": "greeted", "who": name, "books": 3}
+        )
+        log.warning(event, **extra)
+
+    enqueue(connection, hides.job("Ada Lovelace"))
+    drain(connection, tasks)
+    log.removeHandler(ear)
+    assert [json.loads(line) for line in lines] == [
+        {"event": "greeted", "who": "[encrypted]", "books": 3}
+    ]

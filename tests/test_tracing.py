@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -21,20 +21,39 @@ from pgqueue import (
     Context,
     Fail,
     InvalidOption,
+    Job,
     KeyRing,
     NewJob,
     PgqueueError,
+    Reason,
     Snooze,
     Tasks,
     enqueue,
     enqueue_batch,
+    enqueue_chunked,
     enqueue_many,
     retry,
+    tracer,
+)
+from pgqueue.outcome import (
+    Cancelled,
+    Committed,
+    Crashed,
+    Died,
+    Failure,
+    Lost,
+    Outcome,
+    Released,
+    Retried,
+    Snoozed,
+    Succeeded,
+    Undecided,
 )
 from pgqueue.testing import drain
 from pgqueue.tracing import instrument, uninstrument
 from pgqueue.worker import Worker
 from tests.connections import KINDS
+from tests.crew import make as job_of
 from tests.traced import (
     Traced,
     ids_of,
@@ -251,6 +270,44 @@ def test_the_status_of_an_attempt_follows_its_outcome(
     assert ("pgqueue.reason" in said) == (outcome == "dead")
 
 
+ERROR = Failure("ValueError", "no", None, "")
+TIMES = (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "word", "kind"),
+    [
+        (lambda job: Succeeded(job, *TIMES, None), "succeeded", None),
+        (lambda job: Committed(job, *TIMES), "succeeded", None),
+        (lambda job: Retried(job, *TIMES, ERROR, 1.0), "retried", "ValueError"),
+        (lambda job: Died(job, *TIMES, ERROR, Reason.TIMEOUT), "dead", "ValueError"),
+        (lambda job: Crashed(job, *TIMES, "signal 9"), "crashed", "Crashed"),
+        (lambda job: Lost(job, *TIMES), "lost", "LeaseLost"),
+        (lambda job: Cancelled(job, *TIMES, "by ann"), "cancelled", None),
+        (lambda job: Snoozed(job, *TIMES, 5.0), "snoozed", None),
+        (lambda job: Released(job, *TIMES, "the worker stops"), "released", None),
+        (
+            lambda job: Undecided(job, *TIMES, Retried(job, *TIMES, ERROR, 1.0)),
+            "undecided",
+            None,
+        ),
+    ],
+)
+def test_every_outcome_has_a_word_and_only_failures_are_errors(
+    traced: Traced, make: Callable[[Job], Outcome], word: str, kind: str | None
+) -> None:
+    outcome = make(job_of("pid"))
+
+    async def running() -> Outcome:
+        return outcome
+
+    assert tracer.active is not None
+    assert asyncio.run(tracer.active.attempt(outcome.job, running())) is outcome
+    said = attributes(traced.attempt)
+    assert (said["pgqueue.outcome"], said.get("error.type")) == (word, kind)
+    assert traced.attempt.status.is_ok == (kind is None)
+
+
 def test_what_a_schedule_enqueues_begins_a_trace(connection: Connection, traced: Traced) -> None:
     cron = Tasks()
 
@@ -304,6 +361,19 @@ def test_a_batch_is_one_call_and_its_callbacks_are_linked_to_it(
     assert {attributes(attempt).get("pgqueue.batch.id") for attempt in traced.attempts[:5]} == {
         batch.id
     }
+
+
+def test_chunks_are_one_call(connection: Connection, traced: Traced) -> None:
+    chunked = Tasks()
+
+    @chunked.task("load", queue="bulk")
+    def load(items: list[int], chunk_index: int, total_chunks: int) -> None:
+        pass
+
+    enqueue_chunked(connection, load, iter(range(5)), 2)
+    drain(connection, chunked)
+    assert traced.call.name == "enqueue bulk"
+    assert [linked(attempt) for attempt in traced.attempts] == [[ids_of(traced.call)]] * 3
 
 
 def test_the_reaction_to_a_death_is_linked_to_the_call_of_the_dead_one(

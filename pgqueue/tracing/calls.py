@@ -7,6 +7,7 @@ from typing import Any, Self
 from opentelemetry.trace import SpanKind, StatusCode, Tracer, set_span_in_context
 
 from pgqueue.failure import type_of
+from pgqueue.metadata import TRACEPARENT
 from pgqueue.options import NewJob, check
 from pgqueue.tracing.propagation import Propagation, span_in
 
@@ -63,7 +64,7 @@ class Call:
         metadata = job.metadata or {}
         if not isinstance(metadata, Mapping):
             return job  # to be refused by who stores it
-        theirs = span_in(self._propagation.context(metadata))
+        theirs = span_in(self._propagation.context(metadata)) if TRACEPARENT in metadata else None
         if theirs is not None:
             self._span.add_link(theirs)
             return job

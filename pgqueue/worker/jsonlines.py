@@ -41,9 +41,9 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             fields["stack"] = record.stack_info
         for name, value in record.__dict__.items():
-            if name in _OWN or value is None or value is record.exc_text:
-                continue
-            fields[f"{name}_" if name in fields else name] = value
+            told_already = name == "exception" and record.exc_text is not None
+            if name not in _OWN and value is not None and not told_already:
+                fields[f"{name}_" if name in fields else name] = value
         # Sixteen digits of a span can look like the number of a card, and are none.
         ids = {
             name: fields.pop(name)
