@@ -34,7 +34,7 @@ from pgqueue.bulk import (
     survey_jobs_async,
 )
 from pgqueue.client import enqueue, enqueue_async, enqueue_many, enqueue_many_async
-from pgqueue.context import Context, JobFields, current_job
+from pgqueue.context import Context, JobFields, current_job, log_fields
 from pgqueue.errors import (
     BatchNotFound,
     BatchTimeout,
@@ -192,6 +192,7 @@ __all__ = [
     "fetch_async",
     "find_status",
     "find_status_async",
+    "log_fields",
     "move_jobs",
     "move_jobs_async",
     "redrive_jobs",

@@ -38,6 +38,7 @@ Examples:
   pgqueue worker myapp.jobs:tasks -q email=20 -q reports=1 --processes 4
   pgqueue worker myapp.jobs:tasks --metrics-port 9188 --metrics-host 0.0.0.0
   pgqueue worker myapp.jobs:tasks --reload --log-level debug
+  pgqueue worker myapp.jobs:tasks --log-format json 2>>worker.jsonl
 \b
 SIGTERM or Ctrl-C: take no more jobs, let the running ones end within
 --grace, give back the rest. A second one: now.
@@ -107,6 +108,7 @@ Exit codes: 0 stopped as told, 3 configuration, connection or schema,
     default="text",
     show_default=True,
     envvar="PGQUEUE_LOG_FORMAT",
+    help="Lines for people, or JSON, one object a line.",
 )
 @click.option(
     "--log-level",

@@ -209,7 +209,12 @@ def _drive(cursor: "_PsycopgCursor | _AlchemyCursor", operation: Operation[T]) -
     try:
         statement = next(operation)
         while True:
-            statement = operation.send(cursor.execute(statement))
+            try:
+                rows = cursor.execute(statement)
+            except BaseException as error:  # noqa: BLE001  the operation's to judge
+                statement = operation.throw(error)
+            else:
+                statement = operation.send(rows)
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -219,10 +224,14 @@ async def _drive_async(connection: AsyncConnection[Any], operation: Operation[T]
     try:
         statement = next(operation)
         while True:
-            cursor = _OwnAsyncCursor(connection, row_factory=tuple_row)
-            await cursor.execute(*statement)
-            rows = await cursor.fetchall()
-            statement = operation.send(rows)
+            try:
+                cursor = _OwnAsyncCursor(connection, row_factory=tuple_row)
+                await cursor.execute(*statement)
+                rows = await cursor.fetchall()
+            except BaseException as error:  # noqa: BLE001  the operation's to judge
+                statement = operation.throw(error)
+            else:
+                statement = operation.send(rows)
     except StopIteration as stop:
         result: T = stop.value
         return result

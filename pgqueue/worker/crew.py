@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pgqueue import tracer
 from pgqueue.context import Why
 from pgqueue.job import Job
 from pgqueue.outcome import Outcome, Released
@@ -143,7 +144,10 @@ class Crew:
     async def _run(self, hold: Hold, lane: Lane) -> None:
         if hold.task is None:  # it was started before it was named
             hold.task = asyncio.current_task()
-        outcome = await self._executor.execute(hold)
+        running = self._executor.execute(hold)
+        if tracer.active is not None:
+            running = tracer.active.attempt(hold.job, running)
+        outcome = await running
         self._running.discard(hold)
         lane.learn(outcome.ended - outcome.started)
         if hold.thread is not None and not hold.thread.done():

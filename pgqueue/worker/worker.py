@@ -1,15 +1,17 @@
 """The worker: puts the parts together, starts them in the order of flow, stops them likewise."""
 
 import asyncio
+import contextvars
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 
-from pgqueue.context import Why
+from pgqueue.context import Why, enter_worker
 from pgqueue.errors import PgqueueError
 from pgqueue.metrics import require_client
 from pgqueue.outcome import Released
@@ -66,6 +68,7 @@ class Worker:
         self._life = Life(tasks.lifespan)
         self._parts: Parts | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._own = contextvars.Context()
 
     async def run(self) -> int:
         """Work until :meth:`stop` is called; return an exit code: 0, 3 (a person must mend the
@@ -148,6 +151,9 @@ class Worker:
         except BaseException:
             await self._session.close()
             raise
+        # What runs here knows to which worker it belongs; who starts the worker is not touched.
+        self._own = contextvars.copy_context()
+        self._own.run(enter_worker, self.id)
         frame = Frame(
             worker_id=self.id,
             tasks=self.tasks,
@@ -157,8 +163,15 @@ class Worker:
             home=home,
             state=state,
         )
-        parts = self._parts = assemble(
-            frame, self._session, ears=self._ears, on_news=self._on_news, on_stuck=self._on_stuck
+        parts = self._parts = self._own.run(
+            partial(
+                assemble,
+                frame,
+                self._session,
+                ears=self._ears,
+                on_news=self._on_news,
+                on_stuck=self._on_stuck,
+            )
         )
         parts.heartbeat.start()
         self._begin("lifespan", self._life.watch())
@@ -178,6 +191,7 @@ class Worker:
             self.id,
             len(list(self.tasks)),
             ", ".join(f"{queue}={slots}" for queue, slots in self.settings.queues.items()),
+            extra={"worker_id": self.id},
         )
 
     async def close(self) -> None:
@@ -214,7 +228,10 @@ class Worker:
         self._parts = None
         left = len(parts.holdings)
         log.info(
-            "worker %s stopped%s", self.id, f", {left} jobs left to their leases" if left else ""
+            "worker %s stopped%s",
+            self.id,
+            f", {left} jobs left to their leases" if left else "",
+            extra={"worker_id": self.id},
         )
         await self._life.end(self._hurrying)
 
@@ -248,7 +265,9 @@ class Worker:
                 log.info("schedule %s %s: %s", saved.name, saved.answer, saved.changes or "new")
 
     def _begin(self, name: str, part: Coroutine[Any, Any, None]) -> None:
-        self._running[name] = asyncio.create_task(self._guard(name, part), name=f"pgqueue-{name}")
+        self._running[name] = asyncio.create_task(
+            self._guard(name, part), name=f"pgqueue-{name}", context=self._own.copy()
+        )
 
     async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         """Run a part; what it cannot mend ends the worker."""
