@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -268,6 +269,29 @@ def test_the_bell_is_mostly_let_go_while_short_jobs_keep_the_slots_busy(dsn: str
     seen = asyncio.run(work())
     assert len(seen) > 20
     assert sum(seen) < len(seen) / 10
+
+
+def test_a_sleeping_worker_finds_a_job_that_nobody_rang_for(dsn: str) -> None:
+    async def sleeps(connection: psycopg.AsyncConnection) -> bool:
+        cursor = await connection.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'pgqueue:pump'"
+            " AND state_change < clock_timestamp() - interval '0.3 s'"
+        )
+        return await cursor.fetchone() is not None
+
+    async def is_over(connection: psycopg.AsyncConnection) -> bool:
+        cursor = await connection.execute("SELECT FROM pgqueue.finished_jobs")
+        return await cursor.fetchone() is not None
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(poll=timedelta(seconds=1), maintenance=False)):
+            await until(dsn, sleeps)
+            with psycopg.connect(dsn) as connection:
+                pgqueue.enqueue(connection, echo.job(value="unheard of"), notify=False)
+            await until(dsn, is_over, within=10)
+
+    asyncio.run(work())
 
 
 def test_a_silent_connection_for_bells_holds_up_no_outcome(
