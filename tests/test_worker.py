@@ -98,9 +98,9 @@ def test_nothing_is_written_of_a_job_before_its_handler_has_ended(dsn: str) -> N
     (slow_job,) = enqueue(dsn, slow.job())
 
     async def work() -> None:
-        async with Worker(tasks, dsn) as worker:
+        async with Worker(tasks, dsn, Settings(grace=timedelta(0))) as worker:
             await until(lambda: worker.parts.crew.lanes["default"].running)
-            # Outcomes are written in their order: what there were before that of this one is there.
+            # Outcomes are written in their order: one of the slow job would be there by then.
             (later,) = enqueue(dsn, quick.job())
             await until_state(dsn, later, "succeeded")
             assert state_of(dsn, slow_job) == "running"
