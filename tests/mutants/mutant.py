@@ -30,10 +30,10 @@ class Mutant:
     """What stands there, exactly once."""
     after: str
     caught_by: tuple[str, ...]
-    """The tests that must fail, as pytest names them; of a test with parameters, one case at least."""
+    """The tests that must fail, as pytest names them; of one with parameters, a case at least."""
     fails_with: tuple[str, ...] = ()
-    """Exceptions that are as good as a failed assertion, by their names: such as the error of a lock
-    that nobody should wait for."""
+    """Exceptions that are as good as a failed assertion, by their names: such as the error of a
+    lock that nobody should wait for."""
     instead_of: str | None = None
     """The well-known bug that stands at this number, and why it cannot be made here."""
 

@@ -1,7 +1,7 @@
 """``python -m tests.mutants.run``: try every mutant; exit 0 if all are caught.
 
-Exit codes: 0 all were caught · 1 one was not · 2 it could not be tried: a mutant no longer fits, or a
-test that is to catch one fails as it is.
+Exit codes: 0 all were caught · 1 one was not · 2 it could not be tried: a mutant no longer fits,
+or a test that is to catch one fails as it is.
 """
 
 import json
@@ -97,9 +97,7 @@ def prove(mutants: Sequence[Mutant], dsn: str, *, quiet: bool) -> None:
         click.echo(f"{len(tests)} tests pass unchanged ({seconds:.0f} s)")
 
 
-def tried(
-    mutants: Sequence[Mutant], dsn: str, jobs: int
-) -> Iterator[tuple[Mutant, Verdict]]:
+def tried(mutants: Sequence[Mutant], dsn: str, jobs: int) -> Iterator[tuple[Mutant, Verdict]]:
     """Try them, *jobs* at once; yield each with its verdict, in order."""
     with ThreadPoolExecutor(jobs) as threads:
         try:

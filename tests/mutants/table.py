@@ -47,7 +47,11 @@ def results(mutants: Sequence[Mutant], verdicts: Sequence[Verdict], seconds: flo
         )
     replaced = [mutant for mutant in mutants if mutant.instead_of]
     if replaced:
-        lines += ["", "Well-known bugs that cannot be made here, and what stands in their place:", ""]
+        lines += [
+            "",
+            "Well-known bugs that cannot be made here, and what stands in their place:",
+            "",
+        ]
         lines += [f"- **{mutant.name}** {mutant.instead_of}" for mutant in replaced]
     return "\n".join(lines) + "\n"
 

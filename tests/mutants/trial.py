@@ -62,15 +62,7 @@ def try_mutant(mutant: Mutant, dsn: str, *, limit: float = LIMIT) -> Verdict:
     :class:`Misfit`."""
     with copy() as tree:
         mutant.apply(tree)
-        run = run_tests(tree, mutant.caught_by, dsn, limit=limit)
-    for test in mutant.caught_by:
-        outcome, why = _judge(run, test, {"AssertionError", *mutant.fails_with})
-        if outcome != "caught":
-            return Verdict(
-                name=mutant.name, outcome=outcome, by=None, seconds=run.seconds, why=why
-            )
-    by = mutant.caught_by[0]
-    return Verdict(name=mutant.name, outcome="caught", by=by, seconds=run.seconds)
+        return judge(mutant, run_tests(tree, mutant.caught_by, dsn, limit=limit))
 
 
 def try_unchanged(tests: Sequence[str], dsn: str, *, limit: float) -> dict[str, str]:
@@ -85,6 +77,17 @@ def try_unchanged(tests: Sequence[str], dsn: str, *, limit: float) -> dict[str, 
         ):
             failed[test] = _said(seen) or run.output[-_SHOWN:] or "it did not run"
     return failed
+
+
+def judge(mutant: Mutant, run: Run) -> Verdict:
+    """Say what became of *mutant*: it is caught if every test named failed as it should."""
+    right = {"AssertionError", *mutant.fails_with}
+    for test in mutant.caught_by:
+        outcome, why = _fate(run, test, right)
+        if outcome != "caught":
+            break
+    by = mutant.caught_by[0] if outcome == "caught" else None
+    return Verdict(name=mutant.name, outcome=outcome, by=by, seconds=run.seconds, why=why)
 
 
 @contextmanager
@@ -102,6 +105,7 @@ def run_tests(tree: Path, tests: Sequence[str], dsn: str, *, limit: float) -> Ru
     """Run *tests* of the checkout at *tree*; end everything that belongs to it after *limit*
     seconds."""
     testimony = tree.parent / "testimony"
+    testimony.unlink(missing_ok=True)
     options = ["-q", "-p", "no:cacheprovider", "-p", "tests.mutants.witness", "--tb=short"]
     environment = {
         **os.environ,
@@ -141,7 +145,7 @@ def _end(process: subprocess.Popen[str]) -> str:
     return process.communicate()[0]
 
 
-def _judge(run: Run, test: str, right: set[str]) -> tuple[str, str]:
+def _fate(run: Run, test: str, right: set[str]) -> tuple[str, str]:
     """Return what became of a mutant according to *test*, and why: it is caught if the test itself,
     not what prepares it, failed with one of the *right* kinds of error."""
     seen = run.of(test)
@@ -149,12 +153,12 @@ def _judge(run: Run, test: str, right: set[str]) -> tuple[str, str]:
     failed = [e for e in calls if e["outcome"] == "failed"]
     if any(e["kinds"] and right.issuperset(e["kinds"]) for e in failed):
         return "caught", ""
+    if failed:
+        return "wrong reason", _said(failed)
     if run.exit_code is None:
         return "timed out", run.output[-_SHOWN:]
     if not calls:
         return "did not run", _said(seen) or run.output[-_SHOWN:]
-    if failed:
-        return "wrong reason", _said(failed)
     return "survived", f"{test} passed"
 
 

@@ -1,5 +1,5 @@
-"""A plugin of the pytest that runs a copy of the checkout: sees to it that the copy is what runs, and
-writes down how each test ended.
+"""A plugin of the pytest that runs a copy of the checkout: sees to it that the copy is what runs,
+and writes down how each test ended.
 
 ``PGQUEUE_WITNESS`` names the file: a line of JSON for each phase of a test.
 """
