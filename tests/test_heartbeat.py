@@ -110,6 +110,42 @@ def test_leases_are_renewed_while_the_event_loop_is_blocked(dsn: str) -> None:
     assert renewed == [True]
 
 
+def test_a_lease_counts_from_when_it_was_asked_for_not_from_the_answer(dsn: str) -> None:
+    """A claim or renewal that is answered late has lasted for that long already."""
+    tasks, late = Tasks(), 0.5
+    over = asyncio.Event()
+
+    @tasks.task("waits", timeout=None)
+    async def waits() -> None:
+        await over.wait()
+
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
+            f" 'BEGIN PERFORM pg_sleep({late}); RETURN NEW; END'"
+        )
+        connection.execute(
+            "CREATE TRIGGER dawdle AFTER UPDATE ON pgqueue.jobs FOR EACH ROW"
+            " WHEN (NEW.state = 'running') EXECUTE FUNCTION dawdle()"
+        )
+    enqueue(dsn, waits.job())
+
+    async def work() -> None:
+        lease, grace = timedelta(seconds=2), timedelta(0)
+        settings = Settings(lease=lease, grace=grace, maintenance=False)
+        async with Worker(tasks, dsn, settings) as worker:
+            await until(worker.parts.holdings.all)
+            (hold,) = worker.parts.holdings.all()
+            claimed_at = hold.leased_at
+            assert boottime() - claimed_at >= late
+            await until(lambda: hold.leased_at > claimed_at)
+            assert boottime() - hold.leased_at >= late
+            over.set()
+            await until(lambda: not worker.parts.holdings)
+
+    asyncio.run(work())
+
+
 def test_a_job_whose_lease_may_have_run_out_is_not_started(dsn: str) -> None:
     """A machine that was asleep has missed its renewals, and others may have its jobs."""
 

@@ -110,6 +110,37 @@ def test_nothing_is_written_of_a_job_before_its_handler_has_ended(dsn: str) -> N
     asyncio.run(work())
 
 
+def test_what_a_claim_without_an_answer_had_leased_is_given_back_on_the_next_connection(
+    dsn: str,
+) -> None:
+    tasks = Tasks()
+
+    @tasks.task("quick")
+    async def quick() -> None: ...
+
+    (job,) = enqueue(dsn, quick.job().options(delay=3600))
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(maintenance=False)) as worker:
+            await until(lambda: worker.parts.ears.is_up)
+            rows(
+                dsn,
+                "UPDATE pgqueue.jobs SET state = 'running', attempt = 1, worker_id = %s,"
+                " claimed_at = now(), lease_until = now() + interval '1 hour', run_at = now()",
+                worker.id,
+            )
+            rows(
+                dsn,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'pgqueue:pump'",
+            )
+            await until_state(dsn, job, "succeeded", within=10)
+
+    asyncio.run(work())
+    told = rows(dsn, "SELECT attempt, failures, crashes FROM pgqueue.finished_jobs")
+    assert told == [(2, 0, 0)], "it was no fault of the job"
+
+
 def test_a_reason_that_no_text_column_can_hold_still_cancels_its_job(dsn: str) -> None:
     tasks = Tasks()
 

@@ -18,7 +18,7 @@ import click
 from pgqueue.embedded import exit_on_sigterm
 from tests.mutants.mutant import Misfit, Mutant, read
 from tests.mutants.table import one_line, results, summary
-from tests.mutants.trial import LIMIT, Verdict, try_mutant, try_unchanged
+from tests.mutants.trial import LIMIT, Verdict, end_all, try_mutant, try_unchanged
 from tests.postgres import Server
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -36,6 +36,8 @@ _RESULTS = Path(__file__).with_name("RESULTS.md")
 def main(only: str | None, jobs: int, as_json: bool, lists: bool, keep: bool) -> None:
     """Put one bug at a time into a copy of this checkout, and see that the test that is to catch it
     does."""
+    if keep and only:
+        raise click.UsageError("--keep is for all of them: leave out --only")
     mutants = chosen(only)
     if lists:
         for mutant in mutants:
@@ -106,6 +108,7 @@ def tried(mutants: Sequence[Mutant], dsn: str, jobs: int) -> Iterator[tuple[Muta
             )
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
+            end_all()
             raise
 
 

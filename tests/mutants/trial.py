@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ LIMIT = 240.0
 """Seconds that one trial may take; one is done in ten on a quiet machine."""
 _LEFT_OUT = shutil.ignore_patterns(".*", "*-pytest-*.pyc")
 _SHOWN = 1500
+_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def run_tests(tree: Path, tests: Sequence[str], dsn: str, *, limit: float) -> Ru
     testimony.unlink(missing_ok=True)
     options = ["-q", "-p", "no:cacheprovider", "-p", "tests.mutants.witness", "--tb=short"]
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         "PYTHONPATH": str(tree),
         "PGQUEUE_TEST_DSN": dsn,
         TESTIMONY: str(testimony),
@@ -125,6 +126,7 @@ def run_tests(tree: Path, tests: Sequence[str], dsn: str, *, limit: float) -> Ru
         errors="replace",
         start_new_session=True,
     )
+    _running.add(process)
     code: int | None
     try:
         output, _ = process.communicate(timeout=limit)
@@ -134,9 +136,18 @@ def run_tests(tree: Path, tests: Sequence[str], dsn: str, *, limit: float) -> Ru
     except BaseException:
         _end(process)
         raise
+    finally:
+        _running.discard(process)
     seconds = time.monotonic() - began
     lines = testimony.read_text(encoding="utf-8").splitlines() if testimony.exists() else []
     return Run([json.loads(line) for line in lines], code, output, seconds)
+
+
+def end_all() -> None:
+    """End the trials that other threads have under way, and all that belongs to them."""
+    for process in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[str]) -> str:
