@@ -14,7 +14,7 @@ WHERE application_name = 'pgqueue:listener' AND datname = current_database()
 """
 
 
-async def until(condition: Callable[[], object], *, within: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *, within: float = 15.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, f"not so within {within} s"

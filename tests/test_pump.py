@@ -289,7 +289,7 @@ def test_a_sleeping_worker_finds_a_job_that_nobody_rang_for(dsn: str) -> None:
             await until(dsn, sleeps)
             with psycopg.connect(dsn) as connection:
                 pgqueue.enqueue(connection, echo.job(value="unheard of"), notify=False)
-            await until(dsn, is_over, within=10)
+            await until(dsn, is_over, within=15)
 
     asyncio.run(work())
 

@@ -134,7 +134,7 @@ def test_what_a_claim_without_an_answer_had_leased_is_given_back_on_the_next_con
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND application_name = 'pgqueue:pump'",
             )
-            await until_state(dsn, job, "succeeded", within=10)
+            await until_state(dsn, job, "succeeded", within=15)
 
     asyncio.run(work())
     told = rows(dsn, "SELECT attempt, failures, crashes FROM pgqueue.finished_jobs")
