@@ -3,7 +3,7 @@
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
 #   PROMTOOL=FILE          test the rules for Prometheus with it, where it is not on PATH
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark or chaos
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos or mutants
 #   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv
@@ -25,7 +25,7 @@ CHAOS := -m tests.chaos.run
 MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers chaos chaos-long clean
+.PHONY: help demo test check format bench bench-peers chaos chaos-long mutants clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ chaos: $(VENV)/.develops ## break everything for 3 minutes, and see that every p
 
 chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minute
 	@$(BIN)/python $(CHAOS) --minutes $(MINUTES) --jobs $$(( $(MINUTES) * 4000 )) $(ARGS)
+
+mutants: $(VENV)/.develops ## put in one bug after the other, and see that a test catches each
+	@$(BIN)/python -m tests.mutants.run $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

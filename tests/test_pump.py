@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -304,6 +305,29 @@ def test_a_steady_flow_of_jobs_rings_for_few_of_them_and_then_the_worker_is_rung
     in_flow, alone = asyncio.run(work())
     assert in_flow < 750
     assert alone == 1
+
+
+def test_a_sleeping_worker_finds_a_job_that_nobody_rang_for(dsn: str) -> None:
+    async def sleeps(connection: psycopg.AsyncConnection) -> bool:
+        cursor = await connection.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'pgqueue:pump'"
+            " AND state_change < clock_timestamp() - interval '0.3 s'"
+        )
+        return await cursor.fetchone() is not None
+
+    async def is_over(connection: psycopg.AsyncConnection) -> bool:
+        cursor = await connection.execute("SELECT FROM pgqueue.finished_jobs")
+        return await cursor.fetchone() is not None
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(poll=timedelta(seconds=1), maintenance=False)):
+            await until(dsn, sleeps)
+            with psycopg.connect(dsn) as connection:
+                pgqueue.enqueue(connection, echo.job(value="unheard of"), notify=False)
+            await until(dsn, is_over, within=15)
+
+    asyncio.run(work())
 
 
 def test_a_silent_connection_for_bells_holds_up_no_outcome(
