@@ -78,6 +78,9 @@ BEGIN
                 ELSE 'SELECT, INSERT, UPDATE, DELETE' END,
             found.relname, worker);
     END LOOP;
+    -- The nets, to see whether anything fell into them.
+    EXECUTE format('GRANT SELECT ON pgqueue.finished_jobs_default, pgqueue.attempts_default,'
+        ' pgqueue.job_logs_default TO %I', worker);
     EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA pgqueue TO %I', worker);
     EXECUTE format('GRANT %I TO %I', enqueuer, worker);
 
