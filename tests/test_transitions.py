@@ -54,9 +54,7 @@ class Event(NamedTuple):
 
 
 def outcome(make: Callable[[Job], Outcome]) -> Callable[[Connection, Job], set[int]]:
-    return lambda connection, job: run(
-        connection, finish([make(job)], worker_id=WORKER, moment=0)
-    )
+    return lambda connection, job: run(connection, finish([make(job)], worker_id=WORKER, moment=0))
 
 
 def renew(connection: Connection, job: Job) -> object:
@@ -71,7 +69,9 @@ EVENTS = [
     Event("claim suspects", lambda c, _: claim_suspects(c), {}),
     Event("succeed", outcome(lambda j: Succeeded(j, 0, 0, None)), {S.RUNNING: S.SUCCEEDED}),
     Event("fail", outcome(lambda j: Retried(j, 0, 0, FAILURE, 60)), {S.RUNNING: S.SCHEDULED}),
-    Event("fail at once", outcome(lambda j: Retried(j, 0, 0, FAILURE, 0)), {S.RUNNING: S.AVAILABLE}),
+    Event(
+        "fail at once", outcome(lambda j: Retried(j, 0, 0, FAILURE, 0)), {S.RUNNING: S.AVAILABLE}
+    ),
     Event(
         "die",
         outcome(lambda j: Died(j, 0, 0, FAILURE, Reason.NON_RETRYABLE)),

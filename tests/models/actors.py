@@ -107,7 +107,13 @@ def handles_from_snapshot(scene: Scene) -> Play:
 def notes(scene: Scene) -> Play:
     """Progress, checkpoint and a line of both, then an outcome of one: a pump's transaction."""
     said = [
-        Said(job, Report(1, 2, None), f'{{"attempt": {job.attempt}}}', 1, (Line("info", "m", None, 0),))
+        Said(
+            job,
+            Report(1, 2, None),
+            f'{{"attempt": {job.attempt}}}',
+            1,
+            (Line("info", "m", None, 0),),
+        )
         for job in scene.held
     ]
     yield from noting.write(said, worker_id=HOLDER, moment=0)
@@ -233,7 +239,10 @@ CAST = [
         (errors.SerializationFailure,),
     ),
     *(Actor(play.__name__, play) for play in (notes, renews, rescues, stages, expires)),
-    *(Actor(play.__name__, play) for play in (cancels, cancels_batch, redrives, redrives_and_buries)),
+    *(
+        Actor(play.__name__, play)
+        for play in (cancels, cancels_batch, redrives, redrives_and_buries)
+    ),
     *(Actor(play.__name__, play) for play in (discards, prunes_dead, prunes_keys)),
     *(Actor(play.__name__, play) for play in (ticks, runs_queued, enqueues, enqueues_in_vain)),
     Actor("closes", closes),

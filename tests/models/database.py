@@ -32,6 +32,8 @@ INVARIANTS = (
 
 def prepare(connection: Connection) -> None:
     """Record moves, and keep a picture of every table to go back to; at first an empty one."""
+    # Small queries over views: to compile them would take longest of all.
+    connection.execute("SET jit = off; SET plan_cache_mode = force_generic_plan")
     checker.install(connection)
     checker.load(connection, [], rescue=timedelta())
     # To empty sixty partitions takes longer than all else. The nets hold what they would.
@@ -68,7 +70,9 @@ def take_picture(connection: Connection) -> None:
         picture = sql.Identifier("picture", table)
         connection.execute(sql.SQL("TRUNCATE {}").format(picture))
         connection.execute(
-            sql.SQL("INSERT INTO {} SELECT * FROM {}").format(picture, sql.Identifier(schema, table))
+            sql.SQL("INSERT INTO {} SELECT * FROM {}").format(
+                picture, sql.Identifier(schema, table)
+            )
         )
 
 
@@ -83,13 +87,15 @@ def last_move(connection: Connection) -> int:
     return int(row[0])
 
 
-def violations_query() -> str:
-    """The invariants as one query: a row for each row that says one does not hold."""
+def violations_query(*, ticks: bool = True) -> str:
+    """The invariants as one query: a row for each row that says one does not hold. A job that was not
+    to be kept vanishes into no state, and may. *ticks*: whether theirs are at whole multiples."""
     return " UNION ALL ".join(
         f"SELECT '{invariant.name}' AS name, to_jsonb(wrong)::text AS row"
         f" FROM ({invariant.query}) AS wrong"
+        " WHERE to_jsonb(wrong) ->> 'kind' IS DISTINCT FROM 'vanished'"
         for invariant in checker.find_invariants()
-        if invariant.name in INVARIANTS
+        if invariant.name in INVARIANTS and (ticks or invariant.name != "i15_ticks")
     )
 
 

@@ -16,7 +16,7 @@ Two ways to cut:
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -295,9 +295,7 @@ class Theatre:
     async def _await_verdict(self, players: Sequence[Player]) -> None:
         """All wait for each other: the server ends one of them."""
         waiting = {player.task for player in players if player.task is not None}
-        done, _ = await asyncio.wait(
-            waiting, return_when=asyncio.FIRST_COMPLETED, timeout=_STUCK
-        )
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=_STUCK)
         assert done, "everybody waits, and not for each other"
 
     async def _open(self, player: Player) -> None:

@@ -96,7 +96,9 @@ class Judge(NamedTuple):
         rows = self.connection.execute(_SCENE, params).fetchall()
         rows += self.connection.execute(violations_query().encode()).fetchall()
         found = {row[0] for row in self.connection.execute("SELECT id FROM pgqueue.all_jobs")}
-        rows += [("told, and not there", each) for each in told if each.job_id not in (None, *found)]
+        rows += [
+            ("told, and not there", each) for each in told if each.job_id not in (None, *found)
+        ]
         return (f"{name}: {row}" for name, row in rows)
 
     def _lies(self, told: Iterable[Told]) -> Iterator[str]:

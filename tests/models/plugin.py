@@ -4,6 +4,8 @@ import pytest
 
 from tests.models.effort import LARGE, Effort, today
 
+pytest.register_assert_rewrite("tests.models.machine")
+
 
 def _effort(config: pytest.Config) -> Effort:
     given = config.getoption("--hypothesis-seed", None)

@@ -76,8 +76,8 @@ class ModelQueue:
     def __init__(self) -> None:
         self.day = 0
         self.jobs: dict[int, ModelJob] = {}
-        self.keys: dict[str, tuple[int, float | None, str]] = {}
-        """Key -> its job, the end of its lifetime, the arguments it was first given with."""
+        self.keys: dict[tuple[str, str], tuple[int, float | None, str]] = {}
+        """Task and key -> its job, the end of its lifetime, the arguments it was first given with."""
         self.attempts: list[tuple[int, int, str]] = []
         self.batches: dict[int, ModelBatch] = {}
         self.schedules: dict[str, ModelSchedule] = {}
@@ -88,12 +88,12 @@ class ModelQueue:
 
     # Enqueue
 
-    def key_owner(self, key: str | None) -> int | None:
-        """The job that the key stands for."""
-        if key is None or key not in self.keys:
+    def key_owner(self, task: str, key: str | None) -> tuple[int, str] | None:
+        """The job that the key stands for, and its arguments."""
+        if key is None or (task, key) not in self.keys:
             return None
-        owner, expires, _ = self.keys[key]
-        return None if expires is not None and expires <= self.day else owner
+        owner, expires, args = self.keys[task, key]
+        return None if expires is not None and expires <= self.day else (owner, args)
 
     def enqueue(
         self,
@@ -117,7 +117,7 @@ class ModelQueue:
         self.jobs[job_id] = job
         if job.key is not None:
             lifetime = None if key_days is None else self.day + key_days - 0.5
-            self.keys[job.key] = (job_id, lifetime, args)
+            self.keys[job.task, job.key] = (job_id, lifetime, args)
         return job
 
     # What workers do
@@ -165,9 +165,7 @@ class ModelQueue:
 
     def held_by(self, worker: str) -> list[ModelJob]:
         return [
-            job
-            for job in self.jobs.values()
-            if job.state is State.RUNNING and job.worker == worker
+            job for job in self.jobs.values() if job.state is State.RUNNING and job.worker == worker
         ]
 
     def finish(self, lease: Lease, kind: str, *, delay: int = 0, result: str | None = None) -> bool:
@@ -265,6 +263,7 @@ class ModelQueue:
             return "requested"
         if State.CANCELLED in TRANSITIONS[job.state]:
             self._end(job, State.CANCELLED)
+            return "cancelled"
         return self.state_of(job)
 
     def retry(self, job_id: int, *, edited: bool = False) -> str:
@@ -289,6 +288,7 @@ class ModelQueue:
             return "unknown"
         if job.state is State.DEAD:
             self._move(job, State.DISCARDED)
+            return "discarded"
         return self.state_of(job)
 
     def state_of(self, job: ModelJob) -> str:

@@ -81,7 +81,14 @@ def build(connection: Connection) -> Scene:
         """
     )
     return Scene(
-        held, [first, second], waiting, late, due, dead.id, forgotten, batch.id,
+        held,
+        [first, second],
+        waiting,
+        late,
+        due,
+        dead.id,
+        forgotten,
+        batch.id,
         _schedules(connection, held),
     )
 
@@ -101,8 +108,10 @@ def _schedules(connection: Connection, held: Sequence[Job]) -> tuple[Seen, Due]:
     tick_seen(connection, seen["queueing"])
     cancelling = seen["cancelling"]
     due = judge(
-        cancelling.timing(), cancelling.rules,
-        ticked_until=cancelling.ticked_until, now=now(connection),
+        cancelling.timing(),
+        cancelling.rules,
+        ticked_until=cancelling.ticked_until,
+        now=now(connection),
     )
     return cancelling, due
 
