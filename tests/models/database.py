@@ -44,36 +44,31 @@ def prepare(connection: Connection) -> None:
     for (leaf,) in leaves:
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(*leaf.split("."))))
     connection.execute("CREATE SCHEMA picture")
-    steps = []
-    for schema, table in _ALL:
-        connection.execute(
-            sql.SQL("CREATE TABLE picture.{} AS TABLE {}").format(
-                sql.Identifier(table), sql.Identifier(schema, table)
-            )
-        )
-        steps.append(f"DELETE FROM {schema}.{table};")
-    steps += [
-        f"INSERT INTO {schema}.{table} OVERRIDING SYSTEM VALUE SELECT * FROM picture.{table};"
-        for schema, table in _ALL
+    names = [
+        (sql.Identifier(schema, table), sql.Identifier("picture", table)) for schema, table in _ALL
     ]
+    empty = sql.SQL("").join(sql.SQL("DELETE FROM {};").format(table) for table, _ in names)
+    fill = sql.SQL("").join(
+        sql.SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE SELECT * FROM {};").format(*pair)
+        for pair in names
+    )
+    for table, picture in names:
+        connection.execute(sql.SQL("CREATE TABLE {} AS TABLE {}").format(picture, table))
     # Without triggers: going back is no move.
-    body = "BEGIN " + "\n".join(steps) + " END"
     connection.execute(
-        f"CREATE FUNCTION picture.restore() RETURNS void LANGUAGE plpgsql"
-        f" SET session_replication_role = replica AS $${body}$$".encode()
+        sql.SQL(
+            "CREATE FUNCTION picture.restore() RETURNS void LANGUAGE plpgsql"
+            " SET session_replication_role = replica AS $$BEGIN {} {} END$$"
+        ).format(empty, fill)
     )
 
 
 def take_picture(connection: Connection) -> None:
     """Have :func:`restore` lead back to what is there now."""
     for schema, table in _ALL:
-        picture = sql.Identifier("picture", table)
+        picture, there = sql.Identifier("picture", table), sql.Identifier(schema, table)
         connection.execute(sql.SQL("TRUNCATE {}").format(picture))
-        connection.execute(
-            sql.SQL("INSERT INTO {} SELECT * FROM {}").format(
-                picture, sql.Identifier(schema, table)
-            )
-        )
+        connection.execute(sql.SQL("INSERT INTO {} SELECT * FROM {}").format(picture, there))
 
 
 def restore(connection: Connection) -> None:
@@ -88,10 +83,12 @@ def last_move(connection: Connection) -> int:
 
 
 def violations_query(*, ticks: bool = True) -> str:
-    """The invariants as one query: a row for each row that says one does not hold. A job that was not
-    to be kept vanishes into no state, and may. *ticks*: whether theirs are at whole multiples."""
+    """The invariants as one query: a row for each row that says one does not hold.
+
+    A job that was not to be kept vanishes into no state, and may. *ticks*: whether those of
+    schedules are at whole multiples."""
     return " UNION ALL ".join(
-        f"SELECT '{invariant.name}' AS name, to_jsonb(wrong)::text AS row"
+        f"SELECT '{invariant.name}' AS name, to_jsonb(wrong)::text AS row"  # noqa: S608  our files
         f" FROM ({invariant.query}) AS wrong"
         " WHERE to_jsonb(wrong) ->> 'kind' IS DISTINCT FROM 'vanished'"
         for invariant in checker.find_invariants()

@@ -175,7 +175,7 @@ class QueueMachine(RuleBasedStateMachine):
             )
         else:
             heads = [self.model.claimable(queue, tasks, limit) for queue in queues]
-            expected = sorted(sum(heads, []), key=lambda job: job.order)
+            expected = sorted((job for head in heads for job in head), key=lambda job: job.order)
             claimed = run(
                 self.connection,
                 claiming.claim(
@@ -389,8 +389,8 @@ class QueueMachine(RuleBasedStateMachine):
         schedule.due = 0
 
     def _new_ids(self, condition: str, value: int) -> list[int]:
-        query = f"SELECT id FROM pgqueue.all_jobs WHERE {condition} ORDER BY id"
-        rows = self.connection.execute(query.encode(), [value]).fetchall()
+        query = "SELECT id FROM pgqueue.all_jobs WHERE {} ORDER BY id"
+        rows = self.connection.execute(query.format(condition).encode(), [value]).fetchall()
         return [row[0] for row in rows if row[0] not in self.model.jobs]
 
     # Time

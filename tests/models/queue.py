@@ -77,7 +77,7 @@ class ModelQueue:
         self.day = 0
         self.jobs: dict[int, ModelJob] = {}
         self.keys: dict[tuple[str, str], tuple[int, float | None, str]] = {}
-        """Task and key -> its job, the end of its lifetime, the arguments it was first given with."""
+        """Task and key -> its job, the end of its lifetime, the arguments it came with."""
         self.attempts: list[tuple[int, int, str]] = []
         self.batches: dict[int, ModelBatch] = {}
         self.schedules: dict[str, ModelSchedule] = {}

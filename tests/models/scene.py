@@ -1,4 +1,4 @@
-"""The jobs that actors meet in: something for each of them, so that most two have some in common."""
+"""The jobs that actors meet in: something for each, so that most two have some in common."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
