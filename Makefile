@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark or chaos
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos or models
 #   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv

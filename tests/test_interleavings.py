@@ -18,11 +18,11 @@ from tests.models.effort import Effort
 from tests.models.explorer import Actor, Cut, Theatre
 from tests.models.judge import Judge
 
-ORDERS = 4
+ORDERS = 3
 """So many of a pair in the small run, where there are more; in the large one all."""
 ORDERS_OF_THREE = 20
 """The same of a triple, in both."""
-TRIPLES = 10
+TRIPLES = 8
 """So many triples in the small run, drawn by the day's seed; in the large one all."""
 
 Explore = Callable[[Sequence[Actor], Cut, int | None], int]

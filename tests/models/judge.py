@@ -1,6 +1,7 @@
 """Judges what came of one order: every promise that does not need time to come true."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -21,6 +22,9 @@ _UNTOLD = ("cancelled",)
 
 _SCENE = """
 SELECT 'lost' AS name, id::text AS row FROM unnest(%(ids)s::bigint[]) AS given (id)
+WHERE NOT EXISTS (SELECT FROM pgqueue.all_jobs AS job WHERE job.id = given.id)
+UNION ALL
+SELECT 'told, and not there', id::text FROM unnest(%(told)s::bigint[]) AS given (id)
 WHERE NOT EXISTS (SELECT FROM pgqueue.all_jobs AS job WHERE job.id = given.id)
 UNION ALL
 SELECT 'cancelled and waits all the same', id::text FROM pgqueue.jobs
@@ -60,9 +64,10 @@ UNION ALL
 SELECT 'effect', job_id::text FROM chaos.effect GROUP BY job_id HAVING count(*) > 1
 """
 _EVENTS = """
-SELECT kind, job_id, attempt FROM chaos.history WHERE id > %(mark)s AND task <> 'callback'
-    AND kind NOT IN ('edited') ORDER BY id
+SELECT 'event', json_build_array(kind, job_id, attempt)::text FROM chaos.history
+WHERE id > %(mark)s AND task <> 'callback' AND kind <> 'edited'
 """
+_QUERY = f"{_SCENE} UNION ALL {_EVENTS} UNION ALL {violations_query().replace('%', '%%')}"
 
 
 class Judge(NamedTuple):
@@ -80,40 +85,37 @@ class Judge(NamedTuple):
         ]
         run(self.connection, batches.close_batches(after_id=0, limit=100))
         told = [each for player in run_.players for each in player.told]
-        return [*failed, *self._violations(told), *self._lies(told)]
+        found = self._ask(told)
+        events = [Told(*json.loads(row)) for name, row in found if name == "event"]
+        violations = [f"{name}: {row}" for name, row in found if name != "event"]
+        return [*failed, *violations, *_lies(told, events)]
 
-    def _violations(self, told: Iterable[Told]) -> Iterator[str]:
-        ids = [*self.scene.ids]
+    def _ask(self, told: Sequence[Told]) -> list[tuple[str, str]]:
+        """What contradicts a promise, and every move since the beginning."""
         claims = [each for each in told if each.kind == "claimed"]
         params = {
-            "ids": ids,
+            "ids": self.scene.ids,
             "batch": self.scene.batch,
             "mark": self.mark,
+            "told": [each.job_id for each in told if each.job_id is not None],
             "claimed": [each.job_id for each in claims],
             "attempts": [each.attempt for each in claims],
             "checkpoints": [each.checkpoint for each in claims],
         }
-        rows = self.connection.execute(_SCENE, params).fetchall()
-        rows += self.connection.execute(violations_query().encode()).fetchall()
-        found = {row[0] for row in self.connection.execute("SELECT id FROM pgqueue.all_jobs")}
-        rows += [
-            ("told, and not there", each) for each in told if each.job_id not in (None, *found)
-        ]
-        return (f"{name}: {row}" for name, row in rows)
+        return self.connection.execute(_QUERY.encode(), params).fetchall()
 
-    def _lies(self, told: Iterable[Told]) -> Iterator[str]:
-        """Every move was told to somebody, and what was told has happened."""
-        events = [
-            Told(*row) for row in self.connection.execute(_EVENTS, {"mark": self.mark}).fetchall()
-        ]
-        # What names its job chooses first, and what may have been so before, last.
-        for each in sorted(told, key=lambda each: (each.is_state, each.job_id is None)):
-            event = next((event for event in events if _is(event, each)), None)
-            if event is None and not each.is_state:
-                yield f"told, and did not happen: {each}"
-            elif event is not None:
-                events.remove(event)
-        yield from (f"happened, and nobody was told: {e}" for e in events if e.kind not in _UNTOLD)
+
+def _lies(told: Sequence[Told], events: list[Told]) -> Iterator[str]:
+    """Every move was told to somebody, and what was told has happened."""
+    # What names its job chooses first, and what may have been so before, last.
+    for each in sorted(told, key=lambda each: (each.is_state, each.job_id is None)):
+        fitting = [event for event in events if _is(event, each)]
+        if fitting:
+            # A job may have been given back, and cancelled later: what was said first, if it is there.
+            events.remove(min(fitting, key=lambda event: event.kind != each.kind))
+        elif not each.is_state:
+            yield f"told, and did not happen: {each}"
+    yield from (f"happened, and nobody was told: {e}" for e in events if e.kind not in _UNTOLD)
 
 
 def _is(event: Told, told: Told) -> bool:
