@@ -1,7 +1,7 @@
 """Every order of what two actors do, and of some three, step by step on real connections: no job is
 lost, none has two owners, nobody overwrites his successor, every move is told once.
 
-``make models`` runs all orders of two, and all triples, in twenty orders each where there are more.
+``make models`` runs all orders of two, and all triples, in ten orders each where there are more.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from tests.models.effort import Effort
 from tests.models.explorer import Actor, Cut, Theatre
 from tests.models.judge import Judge
 
-ORDERS = 3
-"""So many of a pair in the small run, where there are more; in the large one all."""
-ORDERS_OF_THREE = 20
+ORDERS = 2
+"""So many of a pair in each cut in the small run, by the day's seed; in the large one all."""
+ORDERS_OF_THREE = 10
 """The same of a triple, in both."""
 TRIPLES = 8
 """So many triples in the small run, drawn by the day's seed; in the large one all."""

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from itertools import count, permutations
+from itertools import permutations
 from math import factorial, prod
 from typing import Any, NamedTuple
 
@@ -164,6 +164,7 @@ class Theatre:
         self._director = director
         self._connections = connections
         self._gates: set[int] = set()
+        self._counted: dict[Actor, int] = {}
 
     @classmethod
     @asynccontextmanager
@@ -196,13 +197,16 @@ class Theatre:
         """Yield a run for every order there is, each in the world that *prepare* makes anew; where
         there are more than *most*, so many by *chance*."""
         if cut is Cut.LOOKS:
-            for looker in range(len(actors)):
-                for look in count(1):
-                    for order in _around_a_look(looker, len(actors)):
-                        run = await self.perform(actors, prepare(), cut, order, (looker, look))
-                        yield run
-                    if run.players[looker].looks > 0:
-                        break
+            looks = [
+                (looker, look, order)
+                for looker, actor in enumerate(actors)
+                for look in range(1, 1 + await self._statements(actor, prepare))
+                for order in _around_a_look(looker, len(actors))
+            ]
+            if most is not None and len(looks) > most:
+                looks = (chance or random).sample(looks, most)
+            for looker, look, order in looks:
+                yield await self.perform(actors, prepare(), cut, order, (looker, look))
             return
         path: list[int] | None = []
         while path is not None:
@@ -249,6 +253,13 @@ class Theatre:
                 await self._await_verdict(players)
             await self._settle(run)
         return run
+
+    async def _statements(self, actor: Actor, prepare: Callable[[], Any]) -> int:
+        """How many statements the actor has when he is alone."""
+        if actor not in self._counted:
+            run = await self.perform([actor], prepare(), Cut.LOOKS)
+            self._counted[actor] = -run.players[0].looks
+        return self._counted[actor]
 
     async def _go_on(self, player: Player, cut: Cut) -> None:
         if player.task is not None:

@@ -111,7 +111,7 @@ def _lies(told: Sequence[Told], events: list[Told]) -> Iterator[str]:
     for each in sorted(told, key=lambda each: (each.is_state, each.job_id is None)):
         fitting = [event for event in events if _is(event, each)]
         if fitting:
-            # A job may have been given back, and cancelled later: what was said first, if it is there.
+            # A job may have been given back, and cancelled later: what was said, if it is there.
             events.remove(min(fitting, key=lambda event: event.kind != each.kind))
         elif not each.is_state:
             yield f"told, and did not happen: {each}"
