@@ -11,6 +11,7 @@ WITH expired AS MATERIALIZED (
     SELECT id, worker_id, claimed_at, cancel_requested_at IS NOT NULL AS is_cancelled
     FROM pgqueue.jobs
     WHERE lease_until < now() AND state = 'running'
+        AND lease_until >= coalesce(now() - %(within_s)s::float8 * interval '1 second', '-infinity')
     ORDER BY lease_until
     LIMIT %(limit)s::bigint
     FOR NO KEY UPDATE SKIP LOCKED
