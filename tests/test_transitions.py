@@ -1,6 +1,7 @@
 """Every event in every state: what ``TRANSITIONS`` allows happens, and all else changes nothing."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import psycopg
@@ -9,6 +10,7 @@ import pytest
 from pgqueue import Keep
 from pgqueue.failure import Failure
 from pgqueue.job import FINAL_STATES, LIVE_STATES, TRANSITIONS, Job, Reason, State
+from pgqueue.job_filter import JobFilter
 from pgqueue.outcome import (
     Cancelled,
     Crashed,
@@ -19,10 +21,11 @@ from pgqueue.outcome import (
     Snoozed,
     Succeeded,
 )
-from pgqueue.storage import jobs, verbs
+from pgqueue.storage import course, jobs, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
 from pgqueue.storage.operation import query
+from pgqueue.storage.steering import Change, Verb, reschedule
 from tests.rows import LEASE, WORKER, add, claim, claim_one, claim_suspects, job_row
 
 Connection = psycopg.Connection[Any]
@@ -38,7 +41,7 @@ NOT_MADE = {
 }
 """Moves that the table allows and nothing makes yet: no job is blocked so far."""
 
-NOT_SEEN = {(S.SCHEDULED, S.BLOCKED), (S.AVAILABLE, S.BLOCKED), (S.AVAILABLE, S.SCHEDULED)}
+NOT_SEEN = {(S.SCHEDULED, S.BLOCKED), (S.AVAILABLE, S.BLOCKED)}
 """Illegal moves between states that one row cannot tell apart."""
 
 
@@ -61,6 +64,12 @@ def renew(connection: Connection, job: Job) -> object:
     return run(
         connection,
         jobs.renew(worker_id=WORKER, ids=[job.id], attempts=[job.attempt], lease=LEASE),
+    )
+
+
+def steer(change: Change) -> Callable[[Connection, Job], object]:
+    return lambda connection, job: run(
+        connection, course.steer(change, JobFilter(ids=[job.id]), course.Why())
     )
 
 
@@ -99,6 +108,12 @@ EVENTS = [
         "redrive",
         lambda c, j: run(c, verbs.retry([j.id])),
         {S.DEAD: S.AVAILABLE, S.SCHEDULED: S.AVAILABLE},
+    ),
+    Event("run now", steer(Change(Verb.RUN_NOW)), {S.SCHEDULED: S.AVAILABLE}),
+    Event(
+        "postpone",
+        steer(reschedule(datetime(2999, 1, 1, tzinfo=UTC))),
+        {S.AVAILABLE: S.SCHEDULED, S.SCHEDULED: S.SCHEDULED},
     ),
     Event("discard", lambda c, j: run(c, verbs.discard([j.id])), {S.DEAD: S.DISCARDED}),
     Event("prune", lambda c, _: run(c, query("discard_dead", limit=9)), {S.DEAD: S.DISCARDED}),

@@ -4,11 +4,13 @@ An actor returns what it was told; the judge compares that with what happened.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from psycopg import errors
 
 from pgqueue import NewJob
 from pgqueue.job import Job, Reason
+from pgqueue.job_filter import JobFilter
 from pgqueue.notes import Line, Report, Said
 from pgqueue.outcome import Died, Outcome, Released, Retried, Succeeded
 from pgqueue.schedule import words_of
@@ -22,7 +24,9 @@ from pgqueue.storage import (
     schedules,
     verbs,
 )
+from pgqueue.storage.course import Course, Why
 from pgqueue.storage.operation import Operation, Statement, query
+from pgqueue.storage.steering import Change, Verb, begin, reschedule
 from tests.models.explorer import Actor, End, Play, Told
 from tests.models.scene import HOLDER, KEY, OTHER, PREDECESSOR, Scene, failure
 from tests.rows import LEASE
@@ -164,6 +168,16 @@ def cancels_batch(scene: Scene) -> Play:
     return []
 
 
+def cancels_all(scene: Scene) -> Play:
+    """By a filter that fits everything: in steps that commit alone, the busy ones once again."""
+    return (yield from _steer(Change(Verb.CANCEL)))
+
+
+def postpones_all(scene: Scene) -> Play:
+    """What is available becomes scheduled."""
+    return (yield from _steer(reschedule(datetime(2999, 1, 1, tzinfo=UTC))))
+
+
 def redrives(scene: Scene) -> Play:
     done = yield from verbs.retry([scene.forgotten, *scene.due, scene.dead, *_ids(scene.held)])
     yield End.COMMIT
@@ -243,10 +257,21 @@ CAST = [
         Actor(play.__name__, play)
         for play in (cancels, cancels_batch, redrives, redrives_and_buries)
     ),
+    *(Actor(play.__name__, play) for play in (cancels_all, postpones_all)),
     *(Actor(play.__name__, play) for play in (discards, prunes_dead, prunes_keys)),
     *(Actor(play.__name__, play) for play in (ticks, runs_queued, enqueues, enqueues_in_vain)),
     Actor("closes", closes),
 ]
+
+
+def _steer(change: Change) -> Play:
+    start = yield from begin()
+    yield End.COMMIT
+    course = Course(change, JobFilter(everything=True), start, Why())
+    while not course.is_over:
+        yield from course.step()
+        yield End.COMMIT
+    return []
 
 
 def _claim_all() -> Operation[list[Job]]:
