@@ -1,0 +1,106 @@
+"""Every point times every action. The points are taken from a run without harm, so that none is
+forgotten; those of the ways out of harm, which only the harmed take, from the runs with it."""
+
+import multiprocessing
+import random
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from pgqueue import statements
+from pgqueue.testing.databases import Databases
+from tests.failpoints.actor import die_with_parent
+from tests.failpoints.rehearsal import WORKER, Cell, Verdict, prepare, rehearse
+from tests.failpoints.saboteur import ACTIONS, Strike
+
+WHO = (WORKER, "psycopg Connection", "SQLAlchemy Session", "psycopg AsyncConnection")
+_LATEST = 3
+"""A point is struck at one of its first passages, up to this one."""
+
+ELSEWHERE = {
+    "call_": "people's verbs, and fetching by hand: one call, one transaction",
+    "list_": "reads for people",
+    "show_": "reads for people",
+    "find_sealed": "rotation of keys",
+    "count_sealed": "rotation of keys",
+    "rewrap_": "rotation of keys",
+    "create_roles": "once, by an administrator",
+    "stop_clock": "the test kit",
+    "find_next_": "the test kit",
+}
+"""Statements that neither workers nor applications that enqueue execute, by the beginning of their
+names."""
+
+
+class Matrix:
+    """Runs cells, *parallel* at a time, on the server at *dsn*. A context: it makes the database
+    that the others are copied from, and drops it."""
+
+    def __init__(self, dsn: str, *, parallel: int, seed: int) -> None:
+        self._dsn = dsn
+        self._databases = Databases(dsn)
+        self._random = random.Random(seed)
+        self._pool = ProcessPoolExecutor(
+            parallel, multiprocessing.get_context("spawn"), initializer=die_with_parent
+        )
+
+    def __enter__(self) -> "Matrix":
+        self._template = prepare(self._databases)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._databases.drop_template()
+
+    def record(self) -> list[Verdict]:
+        """Run everybody without harm: their points are in what they passed."""
+        return list(self.run([Cell(who) for who in WHO]))
+
+    def cells(self, recorded: Iterable[Verdict]) -> list[Cell]:
+        """Every point that was passed, times every action."""
+        return [
+            Cell(verdict.cell.who, (Strike(point, action, self._passage(passages)),))
+            for verdict in recorded
+            for point, passages in verdict.passed.items()
+            for action in ACTIONS
+            if not (action == "cut" and point.endswith("connect:before"))
+        ]
+
+    def second_cells(self, recorded: Iterable[Verdict], done: Iterable[Verdict]) -> list[Cell]:
+        """Every point that only a harmed process passed, times every action, after the same first
+        harm."""
+        known = {point for verdict in recorded for point in verdict.passed}
+        ways: dict[str, Cell] = {}
+        for verdict in done:
+            for point in verdict.passed:
+                if point not in known and verdict.cell.strikes[0].action not in ("kill", "bug"):
+                    ways.setdefault(point, verdict.cell)
+        return [
+            Cell(cell.who, (cell.strikes[0], Strike(point, action)))
+            for point, cell in ways.items()
+            for action in ACTIONS
+        ]
+
+    def run(
+        self, cells: Iterable[Cell], shown: Callable[[Verdict], None] = lambda verdict: None
+    ) -> Iterator[Verdict]:
+        """The verdicts, as they come."""
+        futures = [
+            self._pool.submit(rehearse, cell, self._dsn, self._template) for cell in cells
+        ]
+        for future in as_completed(futures):
+            verdict = future.result()
+            shown(verdict)
+            yield verdict
+
+    def _passage(self, passages: int) -> int:
+        return self._random.randint(1, min(passages, _LATEST))
+
+
+def unreached(passed: Iterable[str]) -> list[str]:
+    """The statements of pgqueue that a worker or an enqueuer may execute, and nobody did."""
+    steps = {point.partition("/")[2].partition(":")[0] for point in passed}
+    return [
+        name
+        for name in statements.names()
+        if name not in steps and not name.startswith(tuple(ELSEWHERE))
+    ]
