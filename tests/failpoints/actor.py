@@ -114,6 +114,14 @@ def work(dsn: str) -> int:
     return run(TASKS, dsn, settings)
 
 
+def work_past_slow_heads(dsn: str) -> int:
+    """Be a worker that takes the heads of its queues for slow, as beside an old snapshot."""
+    from pgqueue.worker import cursors
+
+    cursors._SLOW_US = cursors._SLOW_US_A_JOB = -1
+    return work(dsn)
+
+
 def apply(kind: str, dsn: str) -> int:
     """Be an application with this kind of connection."""
     from tests.failpoints.work import Enqueuer

@@ -9,12 +9,16 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pgqueue import statements
 from pgqueue.testing.databases import Databases
 from tests.failpoints.actor import die_with_parent
-from tests.failpoints.rehearsal import WORKER, Cell, Verdict, prepare, rehearse
+from tests.failpoints.rehearsal import WORKERS, Cell, Verdict, prepare, rehearse
 from tests.failpoints.saboteur import ACTIONS, Strike
 
-WHO = (WORKER, "psycopg Connection", "SQLAlchemy Session", "psycopg AsyncConnection")
+WHO = (*WORKERS, "psycopg Connection", "SQLAlchemy Session", "psycopg AsyncConnection")
 _LATEST = 3
 """A point is struck at one of its first passages, up to this one."""
+_CHILDREN = ("pump/finish_crashed:before", "pump/finish_crashed:after")
+"""Points that only a worker with process children passes."""
+_WITH_CHILDREN = 0.2
+"""So many of the other runs have them: it takes a while to start Python."""
 
 ELSEWHERE = {
     "call_": "people's verbs, and fetching by hand: one call, one transaction",
@@ -26,6 +30,13 @@ ELSEWHERE = {
     "create_roles": "once, by an administrator",
     "stop_clock": "the test kit",
     "find_next_": "the test kit",
+    "find_batches": "reads for people",
+    "find_changed_tasks": "pgqueue doctor",
+    "find_slow_tasks": "pgqueue doctor",
+    "queue_status": "reads for people",
+    "read_status": "waiting for a job's end",
+    "hold_done_bell": "waiting for a job's end",
+    "release_done_bell": "waiting for a job's end",
 }
 """Statements that neither workers nor applications that enqueue execute, by the beginning of their
 names."""
@@ -35,10 +46,11 @@ class Matrix:
     """Runs cells, *parallel* at a time, on the server at *dsn*. A context: it makes the database
     that the others are copied from, and drops it."""
 
-    def __init__(self, dsn: str, *, parallel: int, seed: int) -> None:
+    def __init__(self, dsn: str, *, parallel: int, seed: int, passage: int | None = None) -> None:
         self._dsn = dsn
         self._databases = Databases(dsn)
         self._random = random.Random(seed)
+        self._given = passage
         self._pool = ProcessPoolExecutor(
             parallel, multiprocessing.get_context("spawn"), initializer=die_with_parent
         )
@@ -53,14 +65,22 @@ class Matrix:
 
     def record(self) -> list[Verdict]:
         """Run everybody without harm: their points are in what they passed."""
-        return list(self.run([Cell(who) for who in WHO]))
+        verdicts = self.run([Cell(who, children=True) for who in WHO])
+        return sorted(verdicts, key=lambda verdict: WHO.index(verdict.cell.who))
 
     def cells(self, recorded: Iterable[Verdict]) -> list[Cell]:
-        """Every point that was passed, times every action."""
+        """Every point that was passed, times every action, with the first who passed it."""
+        first: dict[str, tuple[str, int]] = {}
+        for verdict in recorded:
+            for point, passages in verdict.passed.items():
+                first.setdefault(point, (verdict.cell.who, passages))
         return [
-            Cell(verdict.cell.who, (Strike(point, action, self._passage(passages)),))
-            for verdict in recorded
-            for point, passages in verdict.passed.items()
+            Cell(
+                who,
+                (Strike(point, action, self._passage(passages)),),
+                children=point in _CHILDREN or self._random.random() < _WITH_CHILDREN,
+            )
+            for point, (who, passages) in first.items()
             for action in ACTIONS
             if not (action == "cut" and point.endswith("connect:before"))
         ]
@@ -75,7 +95,7 @@ class Matrix:
                 if point not in known and verdict.cell.strikes[0].action not in ("kill", "bug"):
                     ways.setdefault(point, verdict.cell)
         return [
-            Cell(cell.who, (cell.strikes[0], Strike(point, action)))
+            Cell(cell.who, (cell.strikes[0], Strike(point, action)), children=cell.children)
             for point, cell in ways.items()
             for action in ACTIONS
         ]
@@ -84,16 +104,14 @@ class Matrix:
         self, cells: Iterable[Cell], shown: Callable[[Verdict], None] = lambda verdict: None
     ) -> Iterator[Verdict]:
         """The verdicts, as they come."""
-        futures = [
-            self._pool.submit(rehearse, cell, self._dsn, self._template) for cell in cells
-        ]
+        futures = [self._pool.submit(rehearse, cell, self._dsn, self._template) for cell in cells]
         for future in as_completed(futures):
             verdict = future.result()
             shown(verdict)
             yield verdict
 
     def _passage(self, passages: int) -> int:
-        return self._random.randint(1, min(passages, _LATEST))
+        return self._given or self._random.randint(1, min(passages, _LATEST))
 
 
 def unreached(passed: Iterable[str]) -> list[str]:

@@ -21,12 +21,20 @@ from tests.chaos import checker
 from tests.chaos.logbook import Entry, Logbook, now, read
 from tests.chaos.run import dump, errors_in
 from tests.failpoints import work as script
-from tests.failpoints.actor import GRACE, LEASE, RESCUE_EVERY, Actor, apply, work
+from tests.failpoints.actor import (
+    GRACE,
+    LEASE,
+    RESCUE_EVERY,
+    Actor,
+    apply,
+    work,
+    work_past_slow_heads,
+)
 from tests.failpoints.saboteur import HANGS, STRIKES, Strike
 from tests.postgres import dsn_with
 
-WORKER = "worker"
-WITHIN = 60.0
+WORKERS = {"worker": work, "worker past slow heads": work_past_slow_heads}
+WITHIN = 90.0
 """Seconds within which everything must be over, once the harm is done."""
 ENDS_WITHIN = GRACE + 5.5
 SLACK = 10.0
@@ -48,11 +56,13 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Who is harmed: ``worker``, or an application by its kind of connection; and how. The strikes
-    come one after the other."""
+    """Who is harmed: one of ``WORKERS``, or an application by its kind of connection; and how. The
+    strikes come one after the other."""
 
     who: str
     strikes: tuple[Strike, ...] = ()
+    children: bool = False
+    """Whether a worker has jobs for process children, too."""
 
     def __str__(self) -> str:
         return ", then ".join(map(str, self.strikes)) or f"{self.who}, unharmed"
@@ -132,10 +142,10 @@ class Run:
         with psycopg.connect(self._dsn) as connection:
             connection.execute("SELECT pgqueue.adopt()")
             connection.commit()
-            if self._cell.who == WORKER:
-                script.for_a_worker(connection, self._home)
-        if self._cell.who == WORKER:
-            self._play_worker()
+            if self._cell.who in WORKERS:
+                script.for_a_worker(connection, self._home, children=self._cell.children)
+        if self._cell.who in WORKERS:
+            self._play_worker(WORKERS[self._cell.who])
         else:
             self._play_application()
 
@@ -153,8 +163,8 @@ class Run:
                 passed[entry["point"]] = max(passed.get(entry["point"], 0), entry["passage"])
         return passed
 
-    def _play_worker(self) -> None:
-        victim = self._act("victim", work, self._cell.strikes)
+    def _play_worker(self, play: Callable[[str], int]) -> None:
+        victim = self._act("victim", play, self._cell.strikes)
         self._until(
             lambda: self._struck() or victim.exit_code is not None or not self._left(),
             "the work was not done, and no strike came",
@@ -181,9 +191,7 @@ class Run:
         sound = self._act("sound", work)
         play = partial(apply, self._cell.who)
         victim = self._act("victim", play, self._cell.strikes)
-        self._until(
-            lambda: self._struck() or victim.exit_code is not None, "the application hangs"
-        )
+        self._until(lambda: self._struck() or victim.exit_code is not None, "the application hangs")
         self._release(victim)
         self._until(lambda: victim.exit_code is not None, "the application hangs after the harm")
         if victim.exit_code != 0:
@@ -292,7 +300,8 @@ class Run:
             checker.load(connection, read(self._home), rescue=timedelta(seconds=RESCUE))
             violations = [str(each) for each in checker.check(connection)]
         logged = errors_in(self._home)
-        if "bug" in self._actions():
+        if "bug" in self._actions() or self._cell.who not in WORKERS:
+            # What a worker says of a bug, and what a library says of an application's errors.
             logged = [line for line in logged if not line.startswith("victim.log")]
         return [*self.problems, *violations, *logged]
 

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 
@@ -31,9 +32,15 @@ Examples:
 @click.option("--seed", type=int, help="Draw the passages from this seed. Default: a new one.")
 @click.option("--only", help="Points that this regular expression finds; no second harms.")
 @click.option("--action", "actions", multiple=True, type=click.Choice(ACTIONS), help="Repeatable.")
+@click.option("--passage", type=int, help="The passage that is struck. Default: drawn.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a run.")
 def main(
-    parallel: int, seed: int | None, only: str | None, actions: Sequence[str], as_json: bool
+    parallel: int,
+    seed: int | None,
+    only: str | None,
+    actions: Sequence[str],
+    passage: int | None,
+    as_json: bool,
 ) -> None:
     """Harm a worker and applications at every step, in every way."""
     exit_on_sigterm()
@@ -41,7 +48,7 @@ def main(
     began = time.monotonic()
     server = Server()
     try:
-        with Matrix(server.dsn(), parallel=parallel, seed=seed) as matrix:
+        with Matrix(server.dsn(), parallel=parallel, seed=seed, passage=passage) as matrix:
             recorded = matrix.record()
             cells = [cell for cell in matrix.cells(recorded) if _wanted(cell, only, actions)]
             done = _run(matrix, cells, as_json)
@@ -51,9 +58,12 @@ def main(
     finally:
         server.discard()
     everything = [*recorded, *done]
-    if not as_json:
+    seconds = time.monotonic() - began
+    if as_json:
+        click.echo(json.dumps(numbers(everything, seed, seconds)))
+    else:
         click.echo(table(done))
-        click.echo(summary(everything, seed, time.monotonic() - began))
+        click.echo(summary(everything, seed, seconds))
     sys.exit(any(verdict.problems for verdict in everything))
 
 
@@ -71,25 +81,37 @@ def table(done: Iterable[Verdict]) -> str:
     return "\n".join(line.rstrip() for line in [head, *lines])
 
 
-def summary(everything: Sequence[Verdict], seed: int, seconds: float) -> str:
-    """The numbers, what failed, and what nobody came to."""
+def numbers(everything: Sequence[Verdict], seed: int, seconds: float) -> dict[str, Any]:
+    """What all of it came to."""
     passed = {point for verdict in everything for point in verdict.passed}
     harmed = [verdict for verdict in everything if verdict.cell.strikes]
-    struck = {verdict.cell.strikes[-1].point for verdict in harmed if verdict.outcome == "ok"}
-    outcomes = {sign: sum(v.outcome == sign for v in harmed) for sign in _SIGNS}
+    return {
+        "seed": seed,
+        "seconds": round(seconds),
+        "points": len(passed),
+        "struck": len({v.cell.strikes[-1].point for v in harmed if v.outcome == "ok"}),
+        "runs": len(everything),
+        "outcomes": {each: sum(v.outcome == each for v in everything) for each in _SIGNS},
+        "never run": unreached(passed),
+    }
+
+
+def summary(everything: Sequence[Verdict], seed: int, seconds: float) -> str:
+    """The numbers, what failed, and what nobody came to."""
+    known = numbers(everything, seed, seconds)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in known["outcomes"].items())
     lines = [
-        f"seed        {seed}",
-        f"points      {len(passed)}, {len(struck)} struck",
-        f"runs        {len(everything)} in {seconds:.0f} s: "
-        + ", ".join(f"{count} {sign}" for sign, count in outcomes.items()),
-        *(f"not reached {v.cell}" for v in harmed if v.outcome == "not reached"),
-        *(f"never run   {name}" for name in unreached(passed)),
-        *(f"elsewhere   {start}*: {why}" for start, why in ELSEWHERE.items()),
+        f"seed         {seed}",
+        f"points       {known['points']}, {known['struck']} of them struck",
+        f"runs         {known['runs']} in {known['seconds']} s: {outcomes}",
+        *(f"not reached  {v.cell}" for v in everything if v.outcome == "not reached"),
+        *(f"never run    {name}" for name in known["never run"]),
+        *(f"elsewhere    {start}*: {why}" for start, why in ELSEWHERE.items()),
     ]
     for verdict in everything:
         if verdict.problems:
             problems = "\n".join(f"    {problem}" for problem in verdict.problems)
-            lines.append(f"FAILED      {verdict.cell} ({verdict.home})\n{problems}")
+            lines.append(f"FAILED       {verdict.cell} ({verdict.home})\n{problems}")
     return "\n".join(lines)
 
 
@@ -101,6 +123,8 @@ def _run(matrix: Matrix, cells: Sequence[Cell], as_json: bool) -> list[Verdict]:
         for verdict in matrix.run(cells):
             done.append(verdict)
             progress.update(1)
+            if len(done) % 100 == 0 and not sys.stderr.isatty():
+                click.echo(f"{len(done)} of {len(cells)} runs", err=True)
             if as_json:
                 click.echo(_json(verdict))
             elif verdict.problems:

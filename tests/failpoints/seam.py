@@ -1,8 +1,8 @@
 """Where the points are: around everything that psycopg is asked to do, whoever asks.
 
 Each statement, commit, rollback and connect is a step, and has a point before and one after it:
-``pump/claim_jobs:before``. So a new statement has its points by itself, and pgqueue has not one line
-for them: in a process that was not armed psycopg is what it always is.
+``pump/claim_jobs:before``. So a new statement has its points by itself, and pgqueue has not one
+line for them: in a process that was not armed psycopg is what it always is.
 """
 
 import re
@@ -28,7 +28,9 @@ def arm(saboteur: Saboteur) -> None:
     saboteur.announce()
     for cursor in (Cursor, AsyncCursor):
         cursor.execute = _around(  # type: ignore[method-assign]
-            cursor.execute, saboteur, lambda self, query, *_, **__: (self.connection, step_of(query))
+            cursor.execute,
+            saboteur,
+            lambda self, query, *_, **__: (self.connection, step_of(query)),
         )
     for connection in (Connection, AsyncConnection):
         for verb in ("commit", "rollback"):

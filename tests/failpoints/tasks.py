@@ -19,7 +19,12 @@ from pgqueue import Context, Fail, Fixed, Snooze, Tasks, current_job
 from tests.chaos.handlers import HOME, PROCESS
 from tests.chaos.logbook import Logbook, now
 
-often: dict[str, Any] = {"max_crashes": 20, "max_attempts": 20, "timeout": 30, "backoff": Fixed(0.2)}
+often: dict[str, Any] = {
+    "max_crashes": 20,
+    "max_attempts": 20,
+    "timeout": 30,
+    "backoff": Fixed(0.2),
+}
 
 
 def begin() -> dict[str, int]:
@@ -46,7 +51,7 @@ def _dsn(role: str) -> str:
 
 @contextlib.asynccontextmanager
 async def asynchronous() -> AsyncIterator[AsyncConnection[Any]]:
-    level = current_job().metadata["isolation"]
+    level = current_job().metadata.get("isolation", "READ_COMMITTED")
     role = "handler" if level == "READ_COMMITTED" else f"handler {level.lower()}"
     connection = await AsyncConnection.connect(_dsn(role))
     try:
@@ -119,6 +124,15 @@ def effect_of_session(ctx: Context) -> dict[str, int]:
     ctx.session.connection().exec_driver_sql(
         "INSERT INTO chaos.effect VALUES (%s, %s)", (ctx.id, ctx.attempt)
     )
+    return result
+
+
+@tasks.task("effect-of-chunk", transactional=True, **often)
+async def effect_of_chunk(
+    ctx: Context, items: list[int], chunk_index: int, total_chunks: int
+) -> dict[str, int]:
+    result = begin()
+    await ctx.connection.execute("INSERT INTO chaos.effect VALUES (%s, %s)", (ctx.id, ctx.attempt))
     return result
 
 

@@ -1,5 +1,5 @@
-"""What there is to do in a run: for a worker all kinds of jobs at once, and what an application does
-on its own connection."""
+"""What there is to do in a run: for a worker all kinds of jobs at once, and what an application
+does on its own connection."""
 
 import time
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from tests.failpoints.tasks import (
     child,
     doomed,
     effect,
+    effect_of_chunk,
     effect_of_session,
     failing,
     long,
@@ -41,11 +42,13 @@ GHOST = "ghost"
 _PATIENCE = 40.0
 
 
-def for_a_worker(connection: psycopg.Connection[Any], home: Path) -> None:
-    """Enqueue everything that a worker can meet, and one job that another worker left behind."""
+def for_a_worker(connection: psycopg.Connection[Any], home: Path, *, children: bool) -> None:
+    """Enqueue everything that a worker can meet, and one job that another worker left behind.
+    *children*: also what runs in process children, each of which has to start Python."""
     acks = Logbook(home, "acks-harness", durable=False)
     _leave_behind(connection, home, acks)
-    made = pgqueue.enqueue_many(connection, _every_kind())
+    jobs = _every_kind() + ([child.job(), vanish.job()] if children else [])
+    made = pgqueue.enqueue_many(connection, jobs)
     batch = pgqueue.enqueue_batch(connection, [quick.job()] * 3, on_complete=told.job())
     ids = [each.id for each in made] + _of_batch(connection, batch.id)
     pgqueue.schedule(connection, "often", ticked.job(), every=2, overlap="queue_one")
@@ -63,8 +66,6 @@ def _every_kind() -> list[NewJob]:
         quick.job().options(delay=0.3),
         quick.job().options(expires=0.1),
         thread.job(),
-        child.job(),
-        vanish.job(),
         *(effect.job().options(metadata={"isolation": level}) for level in levels),
         effect_of_session.job(),
         failing.job(),
@@ -116,7 +117,7 @@ class Enqueuer:
 
     def run(self) -> None:
         steps = [self._one, self._many, self._keyed, self._by_sql, self._savepoint]
-        steps += [self._undone, self._batch, self._schedule]
+        steps += [self._undone, self._batch, self._chunked, self._empty, self._schedule]
         if self._kind == "psycopg Connection":
             steps += [self._by_hand]
         for step in steps:
@@ -164,27 +165,36 @@ class Enqueuer:
         application.rollback()
 
     def _batch(self, application: Application) -> None:
-        asynchronous = hasattr(application.connection, "__aenter__")
-        enqueue: Any = pgqueue.enqueue_batch_async if asynchronous else pgqueue.enqueue_batch
-        batch = application.do(
-            enqueue(application.connection, [quick.job()] * 3, on_complete=told.job())
+        enqueue = self._verb(pgqueue.enqueue_batch, pgqueue.enqueue_batch_async)
+        self._commit_batch(
+            application,
+            enqueue(application.connection, [quick.job()] * 3, on_complete=told.job()),
         )
+
+    def _chunked(self, application: Application) -> None:
+        enqueue = self._verb(pgqueue.enqueue_chunked, pgqueue.enqueue_chunked_async)
+        lazy = (number for number in range(5))
+        self._commit_batch(application, enqueue(application.connection, effect_of_chunk, lazy, 2))
+
+    def _empty(self, application: Application) -> None:
+        enqueue = self._verb(pgqueue.enqueue_batch, pgqueue.enqueue_batch_async)
+        self._commit_batch(application, enqueue(application.connection, [], on_complete=told.job()))
+
+    def _commit_batch(self, application: Application, batch: Any) -> None:
+        batch_id = application.do(batch).id
         rows = application.execute(
-            f"SELECT id FROM pgqueue.jobs WHERE batch_id = {batch.id}"  # noqa: S608  a number
+            f"SELECT id FROM pgqueue.jobs WHERE batch_id = {batch_id}"  # noqa: S608  a number
         )
         self._commit(application, [int(row[0]) for row in rows])
 
     def _schedule(self, application: Application) -> None:
-        asynchronous = hasattr(application.connection, "__aenter__")
-        schedule: Any = pgqueue.schedule_async if asynchronous else pgqueue.schedule
+        schedule = self._verb(pgqueue.schedule, pgqueue.schedule_async)
         application.do(schedule(application.connection, "often", ticked.job(), every=2))
         application.commit()
 
     def _by_hand(self, application: Application) -> None:
         """Leave a job to itself, then work off all there is: also what an earlier one left."""
-        self._commit(
-            application, [application.enqueue(quick.job().options(queue=BY_HAND)).id]
-        )
+        self._commit(application, [application.enqueue(quick.job().options(queue=BY_HAND)).id])
         connection = application.connection
         connection.autocommit = True
         until = time.monotonic() + _PATIENCE
@@ -200,6 +210,9 @@ class Enqueuer:
                 )
                 job.extend(1)
                 job.result = {"attempt": job.attempt}
+
+    def _verb(self, sync: Any, asynchronous: Any) -> Any:
+        return asynchronous if "Async" in self._kind else sync
 
     def _commit(
         self, application: Application, made: list[int], keyed: dict[int, str] | None = None
