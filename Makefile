@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark or chaos
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos or failpoints
 #   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv
@@ -24,7 +24,7 @@ CHAOS := -m tests.chaos.run
 MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers chaos chaos-long clean
+.PHONY: help demo test check format bench bench-peers chaos chaos-long failpoints clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ chaos: $(VENV)/.develops ## break everything for 3 minutes, and see that every p
 
 chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minute
 	@$(BIN)/python $(CHAOS) --minutes $(MINUTES) --jobs $$(( $(MINUTES) * 4000 )) $(ARGS)
+
+failpoints: $(VENV)/.develops ## harm a process at every step that it takes in the database, in every way
+	@$(BIN)/python -m tests.failpoints.run $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from pgqueue import statements
-from pgqueue.testing.databases import Databases
+from pgqueue.testing.databases import Databases, dsn_of
 from tests.failpoints.actor import die_with_parent
 from tests.failpoints.rehearsal import WORKERS, Cell, Verdict, prepare, rehearse
 from tests.failpoints.saboteur import ACTIONS, Strike
@@ -41,6 +41,18 @@ ELSEWHERE = {
 """Statements that neither workers nor applications that enqueue execute, by the beginning of their
 names."""
 
+IN_NEED = {
+    "draw_ids": "for encrypted arguments, of which there are none here",
+    "fail_schedule": "for a schedule that cannot be understood",
+    "find_finished": "when the answer to a COMMIT was lost",
+    "find_held": "when a lease was not renewed",
+    "find_unlocked": "while somebody else holds a job's row",
+    "find_written": "when the answer to a COMMIT was lost",
+    "lock_undecided": "when the answer to a COMMIT was lost",
+    "release_strays": "when a connection was lost",
+}
+"""Statements that an unharmed worker or application does not execute here, and when it does."""
+
 
 class Matrix:
     """Runs cells, *parallel* at a time, on the server at *dsn*. A context: it makes the database
@@ -61,6 +73,7 @@ class Matrix:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._databases.drop(dsn_of(self._dsn, self._template))
         self._databases.drop_template()
 
     def record(self) -> list[Verdict]:
@@ -69,12 +82,13 @@ class Matrix:
         return sorted(verdicts, key=lambda verdict: WHO.index(verdict.cell.who))
 
     def cells(self, recorded: Iterable[Verdict]) -> list[Cell]:
-        """Every point that was passed, times every action, with the first who passed it."""
+        """Every point that was passed, times every action, with the first who passed it; in any
+        order."""
         first: dict[str, tuple[str, int]] = {}
         for verdict in recorded:
             for point, passages in verdict.passed.items():
                 first.setdefault(point, (verdict.cell.who, passages))
-        return [
+        cells = [
             Cell(
                 who,
                 (Strike(point, action, self._passage(passages)),),
@@ -84,6 +98,8 @@ class Matrix:
             for action in ACTIONS
             if not (action == "cut" and point.endswith("connect:before"))
         ]
+        self._random.shuffle(cells)
+        return cells
 
     def second_cells(self, recorded: Iterable[Verdict], done: Iterable[Verdict]) -> list[Cell]:
         """Every point that only a harmed process passed, times every action, after the same first

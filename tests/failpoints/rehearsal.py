@@ -184,7 +184,7 @@ class Run:
             self._release(victim)
             told_at = self._tell(victim)
         self._see_off(victim, told_at)
-        self._drain()
+        self._drain(sound)
         self._see_off(sound, self._tell(sound))
 
     def _play_application(self) -> None:
@@ -201,7 +201,7 @@ class Run:
             self._until(lambda: again.exit_code is not None, "the second application hangs")
             if again.exit_code != 0:
                 self.problems.append(f"the second application ended with {again.exit_code}")
-        self._drain()
+        self._drain(sound)
         self._see_off(sound, self._tell(sound))
 
     def _give_it_no_rest(self, victim: Actor) -> None:
@@ -286,9 +286,15 @@ class Run:
             at=now(),
         )
 
-    def _drain(self) -> None:
-        self._sql("UPDATE pgqueue.schedules SET enabled = false")
-        self._until(lambda: not self._left(), "the sound worker did not finish everything")
+    def _drain(self, sound: Actor) -> None:
+        """Let the sound worker, which declares a schedule when it starts, finish everything."""
+
+        def is_drained() -> bool:
+            self._sql("UPDATE pgqueue.schedules SET enabled = false WHERE enabled")
+            known = self._sql("SELECT 1 FROM pgqueue.workers WHERE pid = %s", sound.pid)
+            return bool(known) and not self._left()
+
+        self._until(is_drained, "the sound worker did not finish everything")
 
     def judge(self) -> list[str]:
         """What is wrong."""

@@ -18,8 +18,9 @@ from psycopg.conninfo import conninfo_to_dict
 from pgqueue import statements
 from tests.failpoints.saboteur import Saboteur
 
-_OTHERS = {"version", "current_schema", "show", "composed"}
-"""What SQLAlchemy and psycopg ask when they meet a server: not our steps."""
+_OTHERS = {"version", "current_schema", "show", "composed", "select", "count"}
+"""What SQLAlchemy and psycopg ask when they meet a server, and what the application of a run asks:
+not our steps."""
 _ROLE = "failpoint_role"
 
 
