@@ -18,8 +18,8 @@ from tests.failpoints.rehearsal import Cell, prepare, rehearse
 from tests.failpoints.saboteur import HOME, ORDERS, Saboteur, Strike, cut
 from tests.failpoints.seam import step_of
 
-SAMPLE = 14
-PARALLEL = 3
+SAMPLE = 12
+PARALLEL = 4
 
 
 @pytest.fixture
