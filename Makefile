@@ -2,7 +2,8 @@
 #
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos or failpoints
+#   PROMTOOL=FILE          test the rules for Prometheus with it, where it is not on PATH
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos, failpoints or mutants
 #   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv
@@ -24,7 +25,7 @@ CHAOS := -m tests.chaos.run
 MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers chaos chaos-long failpoints clean
+.PHONY: help demo test check format bench bench-peers chaos chaos-long failpoints mutants clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +59,9 @@ chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minut
 
 failpoints: $(VENV)/.develops ## harm a process at every step that it takes in the database, in every way
 	@$(BIN)/python -m tests.failpoints.run $(ARGS)
+
+mutants: $(VENV)/.develops ## put in one bug after the other, and see that a test catches each
+	@$(BIN)/python -m tests.mutants.run $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

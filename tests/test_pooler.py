@@ -14,6 +14,7 @@ from pgqueue import Context, Fixed, Snooze, Tasks
 from pgqueue.storage import connect
 from pgqueue.worker import Settings, Worker
 from tests.pooler import PROGRAM, pooled
+from tests.test_exporter import read_again
 
 SETTINGS = Settings(lease=timedelta(seconds=3), poll=timedelta(milliseconds=50))
 
@@ -130,3 +131,14 @@ def test_a_job_is_cancelled_behind_a_pooler_by_its_next_renewal(pooled_dsn: str,
             await until(lambda: rows(dsn, "SELECT state FROM pgqueue.all_jobs") == [("cancelled",)])
 
     asyncio.run(work())
+
+
+def test_an_exporter_reads_behind_a_pooler_and_leaves_nothing_set(pooled_dsn: str) -> None:
+    exporter = read_again(pooled_dsn)
+    for reads in (1, 2, 3):
+        told = next(exporter)
+        assert (told.value("pgqueue_up"), told.value("pgqueue_exporter_reads_total")) == (1, reads)
+    with psycopg.connect(pooled_dsn, autocommit=True) as other:
+        for setting, usual in (("statement_timeout", "0"), ("transaction_read_only", "off")):
+            assert other.execute(f"SHOW {setting}").fetchone() == (usual,)
+    exporter.close()
