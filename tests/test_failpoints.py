@@ -14,8 +14,9 @@ from pgqueue.testing import Databases
 from pgqueue.testing.databases import dsn_of
 from tests.command import environment
 from tests.failpoints.matrix import IN_NEED, Matrix, unreached
-from tests.failpoints.rehearsal import Cell, prepare, rehearse
+from tests.failpoints.rehearsal import prepare, rehearse
 from tests.failpoints.saboteur import HOME, ORDERS, Saboteur, Strike, cut
+from tests.failpoints.scene import Cell
 from tests.failpoints.seam import step_of
 
 SAMPLE = 12

@@ -948,7 +948,9 @@ def test_a_commit_in_doubt_is_decided_rightly(
         asyncio.run(main())
 
 
-def test_a_commit_in_doubt_is_reported_as_the_success_it_was(dsn: str, outside: Connection) -> None:
+def test_a_commit_in_doubt_is_reported_as_the_success_it_was(
+    dsn: str, outside: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
     events: list[str] = []
     with LossyProxy(dsn, "answer") as proxy:
 
@@ -961,3 +963,5 @@ def test_a_commit_in_doubt_is_reported_as_the_success_it_was(dsn: str, outside: 
 
         asyncio.run(main())
     assert events == ["succeeded"]
+    assert "no answer to its COMMIT; looking what became of it" in caplog.text
+    assert "was committed" not in caplog.text

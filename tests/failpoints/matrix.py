@@ -5,12 +5,14 @@ import multiprocessing
 import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 
 from pgqueue import statements
 from pgqueue.testing.databases import Databases, dsn_of
 from tests.failpoints.actor import die_with_parent
-from tests.failpoints.rehearsal import WORKERS, Cell, Verdict, prepare, rehearse
+from tests.failpoints.rehearsal import Verdict, prepare, rehearse
 from tests.failpoints.saboteur import ACTIONS, Strike
+from tests.failpoints.scene import WORKERS, Cell
 
 WHO = (*WORKERS, "psycopg Connection", "SQLAlchemy Session", "psycopg AsyncConnection")
 _LATEST = 3
@@ -21,22 +23,34 @@ _WITH_CHILDREN = 0.2
 """So many of the other runs have them: it takes a while to start Python."""
 
 ELSEWHERE = {
-    "call_": "people's verbs, and fetching by hand: one call, one transaction",
-    "list_": "reads for people",
-    "show_": "reads for people",
+    "call_": "people's verbs, and fetching by hand: one call each",
+    "list_": "looking",
+    "show_": "looking",
+    "find_batches": "looking",
+    "queue_status": "looking",
+    "survey_": "looking",
+    "summarise_": "looking",
+    "explain_": "looking",
+    "tell_story": "looking",
+    "begin_steering": "verbs for many jobs",
+    "bound_look": "verbs for many jobs",
+    "read_matching": "verbs for many jobs",
+    "check_": "pgqueue doctor",
+    "find_changed_tasks": "pgqueue doctor",
+    "find_slow_tasks": "pgqueue doctor",
+    "has_role": "pgqueue doctor",
+    "read_settings": "pgqueue doctor",
+    "watch_": "pgqueue watch",
+    "measure_": "metrics",
+    "read_status": "waiting for a job's end",
+    "hold_done_bell": "waiting for a job's end",
+    "release_done_bell": "waiting for a job's end",
     "find_sealed": "rotation of keys",
     "count_sealed": "rotation of keys",
     "rewrap_": "rotation of keys",
     "create_roles": "once, by an administrator",
     "stop_clock": "the test kit",
     "find_next_": "the test kit",
-    "find_batches": "reads for people",
-    "find_changed_tasks": "pgqueue doctor",
-    "find_slow_tasks": "pgqueue doctor",
-    "queue_status": "reads for people",
-    "read_status": "waiting for a job's end",
-    "hold_done_bell": "waiting for a job's end",
-    "release_done_bell": "waiting for a job's end",
 }
 """Statements that neither workers nor applications that enqueue execute, by the beginning of their
 names."""
@@ -100,6 +114,14 @@ class Matrix:
         ]
         self._random.shuffle(cells)
         return cells
+
+    def earlier(self, done: Iterable[Verdict]) -> list[Cell]:
+        """Those that did not come to their passage: once more, at the first."""
+        return [
+            replace(verdict.cell, strikes=(verdict.cell.strikes[0]._replace(passage=1),))
+            for verdict in done
+            if verdict.outcome == "not reached" and verdict.cell.strikes[0].passage > 1
+        ]
 
     def second_cells(self, recorded: Iterable[Verdict], done: Iterable[Verdict]) -> list[Cell]:
         """Every point that only a harmed process passed, times every action, after the same first

@@ -13,8 +13,9 @@ import click
 
 from pgqueue.embedded.server import exit_on_sigterm
 from tests.failpoints.matrix import ELSEWHERE, Matrix, unreached
-from tests.failpoints.rehearsal import Cell, Verdict
+from tests.failpoints.rehearsal import Verdict
 from tests.failpoints.saboteur import ACTIONS
+from tests.failpoints.scene import Cell
 from tests.postgres import Server
 
 _SIGNS = {"ok": "ok", "FAILED": "FAILED", "not reached": "-"}
@@ -52,6 +53,7 @@ def main(
             recorded = matrix.record()
             cells = [cell for cell in matrix.cells(recorded) if _wanted(cell, only, actions)]
             done = _run(matrix, cells, as_json)
+            done += _run(matrix, matrix.earlier(done), as_json)
             if only is None:
                 second = matrix.second_cells(recorded, done)
                 done += _run(matrix, [c for c in second if _wanted(c, only, actions)], as_json)

@@ -3,6 +3,7 @@ does on its own connection."""
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -200,16 +201,18 @@ class Enqueuer:
         until = time.monotonic() + _PATIENCE
         waiting = f"SELECT count(*) FROM pgqueue.jobs WHERE queue = '{BY_HAND}'"  # noqa: S608
         while application.execute(waiting) != [(0,)] and time.monotonic() < until:
-            with pgqueue.fetch(connection, BY_HAND, lease=1) as job:
-                if job is None:
-                    time.sleep(0.1)
-                    continue
-                process = str(application.execute("SHOW chaos.process")[0][0])
-                self._said.write(
-                    "start", job_id=job.id, attempt=job.attempt, process=process, at=now()
-                )
-                job.extend(1)
-                job.result = {"attempt": job.attempt}
+            with suppress(pgqueue.LeaseLost):  # it hung, and is to fetch the job again
+                self._fetch_one(application)
+
+    def _fetch_one(self, application: Application) -> None:
+        with pgqueue.fetch(application.connection, BY_HAND, lease=1) as job:
+            if job is None:
+                time.sleep(0.1)
+                return
+            process = str(application.execute("SHOW chaos.process")[0][0])
+            self._said.write("start", job_id=job.id, attempt=job.attempt, process=process, at=now())
+            job.extend(1)
+            job.result = {"attempt": job.attempt}
 
     def _verb(self, sync: Any, asynchronous: Any) -> Any:
         return asynchronous if "Async" in self._kind else sync
