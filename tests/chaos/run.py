@@ -32,6 +32,8 @@ from tests.chaos.server import DurableServer, Pooler
 
 DRAIN = 180.0
 """Seconds within which everything is over once nothing is broken any more."""
+CHAINS = ("The above exception", "During handling of")
+"""What stands between the tracebacks of a chain of exceptions."""
 OVERTIME = 120.0
 """Seconds that enqueuers may take longer than planned, faults and all."""
 
@@ -188,9 +190,13 @@ def errors_in(home: Path) -> list[str]:
     for path in sorted(home.glob("*.log")):
         if path.name == "pgbouncer.log":
             continue
-        before = ""
-        for line in path.read_text(errors="replace").splitlines():
-            unforeseen = line.startswith("Traceback") and " WARNING " not in before
+        before, foreseen = "", False
+        for line in filter(None, path.read_text(errors="replace").splitlines()):
+            is_traceback = line.startswith("Traceback")
+            if is_traceback:
+                # The second of a chain is foreseen if the first was.
+                foreseen = " WARNING " in before or (foreseen and before.startswith(CHAINS))
+            unforeseen = is_traceback and not foreseen
             # A supervisor reports a member that was killed, as it should.
             wrong = " ERROR " in line and "ended with -9" not in line
             if unforeseen or wrong or " CRITICAL " in line:
