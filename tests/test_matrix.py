@@ -86,7 +86,10 @@ def test_a_cell_that_does_not_say_what_it_ran_on_has_failed(
 
 def test_a_cell_that_cannot_be_run_is_skipped_loudly_and_fits_the_table() -> None:
     lines = table(
-        [Outcome(cell=cell.name, suite=cell.suite, result="skipped", why="no npm") for cell in CELLS]
+        [
+            Outcome(cell=cell.name, suite=cell.suite, result="skipped", why="no npm")
+            for cell in CELLS
+        ]
     ).splitlines()
     assert max(map(len, lines)) <= 80
     assert sum("SKIPPED: no npm" in line for line in lines) == len(CELLS)

