@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark or chaos
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos or matrix
 #   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv
@@ -21,10 +21,11 @@ INSTALL = echo 'installing pgqueue[$(EXTRAS),embedded] into $(VENV)' && \
 DEMO := -m examples.library_census.run
 BENCH := -m bench
 CHAOS := -m tests.chaos.run
+MATRIX := -m tests.matrix.run
 MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers chaos chaos-long clean
+.PHONY: help demo test check format bench bench-peers chaos chaos-long matrix clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,8 +57,11 @@ chaos: $(VENV)/.develops ## break everything for 3 minutes, and see that every p
 chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minute
 	@$(BIN)/python $(CHAOS) --minutes $(MINUTES) --jobs $$(( $(MINUTES) * 4000 )) $(ARGS)
 
+matrix: $(VENV)/.develops ## test other versions of PostgreSQL, Python and dependencies: 40 minutes
+	@$(BIN)/python $(MATRIX) $(ARGS)
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .bench .matrix .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@test -n '$(PYTHON)' || { echo 'pgqueue needs Python 3.11 or newer; install it, or say: make PYTHON=/path/to/python' >&2; exit 1; }

@@ -69,7 +69,7 @@ def test_a_cell_with_a_failure_has_failed_and_says_which(tmp_path: Path) -> None
     assert (outcome.result, outcome.passed, outcome.failed, outcome.skipped) == ("failed", 1, 1, 1)
     said = table([outcome]).splitlines()
     assert "  FAILED tests.test_a::test_bad" in said
-    assert "  skipped 1 × NO psql" in said
+    assert "  skipped 1 x NO psql" in said
     assert "  server 15.18" in said
 
 

@@ -12,8 +12,8 @@ from pgqueue.worker.session import Session
 def test_a_statement_that_is_given_up_leaves_no_error_that_nobody_asked_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its answer arrives in the moment in which its connection is closed: up to Python 3.11
-    ``wait_for`` then swallows the cancellation, and psycopg goes on with a connection that is gone."""
+    """Its answer arrives as its connection is closed: on Python 3.11 ``wait_for`` then swallows the
+    cancellation, and psycopg goes on with a connection that is gone."""
 
     async def go_on() -> None:
         try:

@@ -32,7 +32,9 @@ class Post:
     name: str
     dsn: str
     behind: str = ""
-    """``network`` or ``pooler``, if something stands between it and the server."""
+    """``network``, ``pooler`` or ``wall``, if something stands between it and the server."""
+    prefix: tuple[str, ...] = ()
+    """What its command begins with."""
     settings: dict[str, Any] = field(default_factory=dict)
     processes: int = 1
     skew: float = 0.0
@@ -102,7 +104,11 @@ class Crew:
             HOME: str(self._home),
             PROCESS: name,
         }
-        process = WorkerProcess(BOOT, environment(dsn, more), self._home / f"{name}.log")
+        if post.behind == "wall":  # a network, if only in name: nobody else is on it
+            more["PGQUEUE_REQUIRE_TLS"] = "0"
+        process = WorkerProcess(
+            [*post.prefix, *BOOT], environment(dsn, more), self._home / f"{name}.log"
+        )
         hand = Hand(post, name, process)
         self.hands.append(hand)
         return hand

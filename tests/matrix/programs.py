@@ -1,5 +1,5 @@
-"""PostgreSQL's programs of one major version: the machine's own, or those of a package of npm, which
-are kept in the checkout."""
+"""PostgreSQL's programs of one major version: the machine's own, or those of a package of npm,
+which are kept in the checkout."""
 
 import json
 import os

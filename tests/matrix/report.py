@@ -31,6 +31,6 @@ def _behind(outcome: Outcome) -> list[str]:
         *(", ".join(part) for part in (have[:4], have[4:]) if part),
         *([f"{outcome.result.upper()}: {outcome.why}"] if outcome.why else []),
         *(f"FAILED {name}" for name in outcome.failures),
-        *(f"skipped {count} × {reason}" for reason, count in outcome.skips.items()),
+        *(f"skipped {count} x {reason}" for reason, count in outcome.skips.items()),
     ]
     return [f"  {line}" for line in lines]
