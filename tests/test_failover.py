@@ -12,6 +12,8 @@ import psycopg
 import pytest
 
 from pgqueue import migrate
+from pgqueue.embedded.account import server_account
+from pgqueue.embedded.binaries import find_binaries
 from tests.chaos import checker
 from tests.chaos.cast import Cast
 from tests.chaos.crew import RESCUE, Crew, Post
@@ -36,8 +38,6 @@ class Standby(DurableServer):
         primary = dsn_with(self._primary.dsn(), application_name=STANDBY)
         words = ("-d", primary, "-D", str(self.cluster.data), "-R", "--checkpoint=fast")
         program = self.cluster.binaries.directory / "pg_basebackup"
-        if not program.exists():
-            pytest.skip(f"NOT TESTED: no pg_basebackup in {program.parent}")
         answer: subprocess.CompletedProcess[str] = self.cluster.account.run(program, *words)
         assert answer.returncode == 0, answer.stderr
 
@@ -100,6 +100,9 @@ class Pair:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
+    programs = find_binaries(server_account()).directory
+    if not (programs / "pg_basebackup").exists():
+        pytest.skip(f"NOT TESTED: there is no pg_basebackup in {programs}")
     with ExitStack() as stack:
         yield Pair(stack, tmp_path)
 
