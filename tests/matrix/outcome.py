@@ -59,9 +59,8 @@ def _reason(case: ElementTree.Element) -> str:
 
 
 def _versions(report: Path) -> dict[str, str]:
-    found = {
+    return {
         each.get("name", "").removeprefix("version: "): each.get("value", "")
         for each in ElementTree.parse(report).iter("property")
         if each.get("name", "").startswith("version: ")
     }
-    return found

@@ -39,7 +39,8 @@ def versions(connection: psycopg.Connection[Any]) -> dict[str, str]:
 
 
 def is_same(found: str, wanted: str) -> bool:
-    """
+    """Whether they are one version, however many zeros are written.
+
     >>> is_same("2.0.0", "2.0"), is_same("42.0.0", "42"), is_same("8.1.4", "8.1.4")
     (True, True, True)
     >>> is_same("42.0.8", "42"), is_same("2.10.0", "2.1")
