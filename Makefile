@@ -2,7 +2,9 @@
 #
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos or matrix
+#   PROMTOOL=FILE          test the rules for Prometheus with it, where it is not on PATH
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos, matrix
+#                          or mutants
 #   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv
@@ -25,7 +27,7 @@ MATRIX := -m tests.matrix.run
 MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers chaos chaos-long matrix clean
+.PHONY: help demo test check format bench bench-peers chaos chaos-long matrix mutants clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +61,9 @@ chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minut
 
 matrix: $(VENV)/.develops ## test other versions of PostgreSQL, Python and dependencies: 40 minutes
 	@$(BIN)/python $(MATRIX) $(ARGS)
+
+mutants: $(VENV)/.develops ## put in one bug after the other, and see that a test catches each
+	@$(BIN)/python -m tests.mutants.run $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .bench .matrix .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

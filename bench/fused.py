@@ -24,7 +24,7 @@ DROP TABLE IF EXISTS bare.live, bare.history;
 CREATE TABLE bare.live (
     LIKE pgqueue.jobs INCLUDING DEFAULTS INCLUDING IDENTITY INCLUDING CONSTRAINTS,
     PRIMARY KEY (id)
-) WITH (autovacuum_vacuum_scale_factor = 0.02);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX ON bare.live (queue, priority, run_at, id) WHERE state = 'available';
 CREATE TABLE bare.history (LIKE pgqueue.finished_jobs INCLUDING CONSTRAINTS);
 CREATE INDEX ON bare.history (id);

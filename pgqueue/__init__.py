@@ -15,8 +15,26 @@ from pgqueue.batches import (
     retry_batch,
     retry_batch_async,
 )
+from pgqueue.bulk import (
+    cancel_jobs,
+    cancel_jobs_async,
+    discard_jobs,
+    discard_jobs_async,
+    move_jobs,
+    move_jobs_async,
+    redrive_jobs,
+    redrive_jobs_async,
+    reprioritise_jobs,
+    reprioritise_jobs_async,
+    reschedule_jobs,
+    reschedule_jobs_async,
+    run_jobs_now,
+    run_jobs_now_async,
+    survey_jobs,
+    survey_jobs_async,
+)
 from pgqueue.client import enqueue, enqueue_async, enqueue_many, enqueue_many_async
-from pgqueue.context import Context, JobFields, current_job
+from pgqueue.context import Context, JobFields, current_job, log_fields
 from pgqueue.errors import (
     BatchNotFound,
     BatchTimeout,
@@ -51,6 +69,7 @@ from pgqueue.errors import (
 from pgqueue.events import JobEvent
 from pgqueue.fetching import FetchedJob, fetch, fetch_async
 from pgqueue.job import Job, Reason, State
+from pgqueue.job_filter import JobFilter
 from pgqueue.keyring import KeyRing
 from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
@@ -69,7 +88,9 @@ from pgqueue.schedules import (
 )
 from pgqueue.signals import Cancel, Fail, Retry, Snooze
 from pgqueue.storage.batches import Batch, BatchStatus
+from pgqueue.storage.course import Steered
 from pgqueue.storage.enqueueing import Enqueued
+from pgqueue.storage.steering import Survey
 from pgqueue.tasks import Task, Tasks
 from pgqueue.verbs import cancel, cancel_async, discard, discard_async, retry, retry_async
 from pgqueue.waiter import Finished, JobStatus, Waiter, find_status, find_status_async
@@ -105,6 +126,7 @@ __all__ = [
     "JobDead",
     "JobEvent",
     "JobFields",
+    "JobFilter",
     "JobGone",
     "JobNotFound",
     "JobStatus",
@@ -126,6 +148,8 @@ __all__ = [
     "SchemaMismatch",
     "Snooze",
     "State",
+    "Steered",
+    "Survey",
     "Task",
     "Tasks",
     "Unauthorized",
@@ -145,11 +169,15 @@ __all__ = [
     "cancel_async",
     "cancel_batch",
     "cancel_batch_async",
+    "cancel_jobs",
+    "cancel_jobs_async",
     "current_job",
     "disable_schedule",
     "disable_schedule_async",
     "discard",
     "discard_async",
+    "discard_jobs",
+    "discard_jobs_async",
     "enable_schedule",
     "enable_schedule_async",
     "enqueue",
@@ -164,14 +192,27 @@ __all__ = [
     "fetch_async",
     "find_status",
     "find_status_async",
+    "log_fields",
+    "move_jobs",
+    "move_jobs_async",
+    "redrive_jobs",
+    "redrive_jobs_async",
+    "reprioritise_jobs",
+    "reprioritise_jobs_async",
+    "reschedule_jobs",
+    "reschedule_jobs_async",
     "retry",
     "retry_async",
     "retry_batch",
     "retry_batch_async",
+    "run_jobs_now",
+    "run_jobs_now_async",
     "run_schedule_now",
     "run_schedule_now_async",
     "schedule",
     "schedule_async",
+    "survey_jobs",
+    "survey_jobs_async",
     "unschedule",
     "unschedule_async",
 ]

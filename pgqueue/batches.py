@@ -14,6 +14,7 @@ dead, discarded or cancelled, for the first time. In their handlers ``ctx.batch_
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pgqueue import tracer
 from pgqueue.chunks import Chunks
 from pgqueue.errors import InvalidOption
 from pgqueue.options import NewJob, check_text
@@ -30,6 +31,7 @@ from pgqueue.storage.eager import run_eagerly, run_eagerly_async
 from pgqueue.storage.listing import Page
 from pgqueue.storage.operation import Operation
 from pgqueue.storage.schema import schema_expected
+from pgqueue.storage.sending import enqueue_batch_traced
 from pgqueue.tasks import Task
 
 
@@ -56,9 +58,9 @@ def enqueue_batch(
     Raises :class:`InvalidOption`, :class:`UnsupportedConnection`, :class:`SchemaMismatch`.
     """
     new = _checked(name, actor, on_success, on_complete, on_failure)
-    operation = batches.enqueue(new, jobs, **_manner(connection, notify, on_conflict))
+    operation = _insertion(new, jobs, **_manner(connection, notify, on_conflict))
     require_transaction(connection, bind_arguments)
-    with schema_expected():
+    with schema_expected:
         batch = run(connection, operation, bind_arguments)
     run_eagerly(connection)
     return batch
@@ -79,9 +81,9 @@ async def enqueue_batch_async(
 ) -> Batch:
     """:func:`enqueue_batch` on an asynchronous connection or session."""
     new = _checked(name, actor, on_success, on_complete, on_failure)
-    operation = batches.enqueue(new, jobs, **_manner(connection, notify, on_conflict))
+    operation = _insertion(new, jobs, **_manner(connection, notify, on_conflict))
     await require_transaction_async(connection, bind_arguments)
-    with schema_expected():
+    with schema_expected:
         batch = await run_async(connection, operation, bind_arguments)
     await run_eagerly_async(connection)
     return batch
@@ -118,7 +120,7 @@ def enqueue_chunked(
     chunks = Chunks(task, items, chunk_size, arguments or {}, options)
     operation = _chunked(new, chunks, **_manner(connection, notify, "return"))
     require_transaction(connection, bind_arguments)
-    with schema_expected():
+    with schema_expected:
         batch = run(connection, operation, bind_arguments)
     run_eagerly(connection)
     return batch
@@ -146,7 +148,7 @@ async def enqueue_chunked_async(
     chunks = Chunks(task, items, chunk_size, arguments or {}, options)
     operation = _chunked(new, chunks, **_manner(connection, notify, "return"))
     await require_transaction_async(connection, bind_arguments)
-    with schema_expected():
+    with schema_expected:
         batch = await run_async(connection, operation, bind_arguments)
     await run_eagerly_async(connection)
     return batch
@@ -224,8 +226,14 @@ async def retry_batch_async(
     return await run_async(connection, batches.retry_batch(batch_id, actor=actor, reason=reason))
 
 
+def _insertion(new: NewBatch, jobs: Iterable[NewJob], **manner: bool) -> Operation[Batch]:
+    if tracer.active is None:
+        return batches.enqueue(new, jobs, **manner)
+    return enqueue_batch_traced(tracer.active, new, jobs, **manner)
+
+
 def _chunked(new: NewBatch, chunks: Chunks, **manner: bool) -> Operation[Batch]:
-    batch = yield from batches.enqueue(new, chunks, **manner)
+    batch = yield from _insertion(new, chunks, **manner)
     if chunks.correction is not None:
         old_start, start = chunks.correction
         yield from batches.replace_start(batch.id, old_start=old_start, start=start)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Literal, Unpack
 
+from pgqueue import tracer
 from pgqueue.options import JobOptions, NewJob, check
 from pgqueue.storage.drivers import driver_of, driver_of_async, is_two_phase, run, run_async
 from pgqueue.storage.eager import run_eagerly, run_eagerly_async
@@ -10,6 +11,7 @@ from pgqueue.storage.enqueueing import Enqueued, remember
 from pgqueue.storage.enqueueing import enqueue as insert
 from pgqueue.storage.operation import Operation
 from pgqueue.storage.schema import schema_expected
+from pgqueue.storage.sending import enqueue_traced
 
 OnConflict = Literal["return", "raise"]
 """What to do about a key whose job has other arguments."""
@@ -95,7 +97,7 @@ async def enqueue_many_async(
 def _insert(
     connection: Any, operation: Operation[list[Enqueued]], bind_arguments: Any
 ) -> list[Enqueued]:
-    with schema_expected():
+    with schema_expected:
         enqueued = run(connection, operation, bind_arguments)
     remember(enqueued, driver_of(connection, bind_arguments))
     run_eagerly(connection)
@@ -105,7 +107,7 @@ def _insert(
 async def _insert_async(
     connection: Any, operation: Operation[list[Enqueued]], bind_arguments: Any
 ) -> list[Enqueued]:
-    with schema_expected():
+    with schema_expected:
         enqueued = await run_async(connection, operation, bind_arguments)
     remember(enqueued, await driver_of_async(connection, bind_arguments))
     await run_eagerly_async(connection)
@@ -119,4 +121,7 @@ def _insertion(
         raise ValueError(f"on_conflict is 'return' or 'raise', not {on_conflict!r}")
     if notify is None:
         notify = not is_two_phase(connection)
-    return insert(jobs, notify=notify, raise_on_conflict=on_conflict == "raise")
+    strict = on_conflict == "raise"
+    if tracer.active is None:
+        return insert(jobs, notify=notify, raise_on_conflict=strict)
+    return enqueue_traced(tracer.active, jobs, notify=notify, raise_on_conflict=strict)

@@ -1,8 +1,10 @@
 """What a handler can ask about the job it is running."""
 
+import contextvars
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
@@ -12,10 +14,13 @@ from enum import Enum
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
+from pgqueue import tracer
 from pgqueue.codec import Codec
 from pgqueue.errors import InvalidOption, LeaseLost, PgqueueError
+from pgqueue.failure import type_of
 from pgqueue.job import CALLBACK_OF, Job
 from pgqueue.joblog import JobLog
+from pgqueue.metadata import trace_id_of
 from pgqueue.notes import CHECKPOINT_LIMIT, DETAIL_LIMIT, Checkpoint, Line, Note, Report
 from pgqueue.options import Seconds, milliseconds
 from pgqueue.signals import Cancel
@@ -23,6 +28,7 @@ from pgqueue.signals import Cancel
 _formatter = logging.Formatter()
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) - {"exc_text", "stack_info"}
 _current: ContextVar["Context | None"] = ContextVar("pgqueue_job", default=None)
+_worker: ContextVar[str | None] = ContextVar("pgqueue_worker", default=None)
 
 
 class Why(Enum):
@@ -51,8 +57,15 @@ class Stop:
         """Ask the attempt to end."""
         if self.why is None and not self.closed:
             self.why = why
-            if self.on_request is not None:
-                self.on_request(why)
+            on_request = self.on_request
+            if on_request is not None:
+                on_request(why)
+
+    def close(self) -> None:
+        """The attempt is over. Whom to tell is forgotten, so that no cycle keeps the job in memory
+        until the garbage collector comes by."""
+        self.closed = True
+        self.on_request = None
 
 
 class Scribe(Protocol):
@@ -86,6 +99,16 @@ class Context:
 
     _log: JobLog | None = None
     _saved: str | None = None
+    result: Any = None
+    """The job's result, for a handler that finishes inside ``ctx.transaction()``."""
+    connection: Any = None
+    """The connection or session of the handler's transaction, while it is open."""
+    arguments: Mapping[str, Any] | None = None
+    """The handler's arguments, while ``authorize`` is asked."""
+    secrets: tuple[str, ...] = ()
+    """What is encrypted among them: no line of the log shows it."""
+    outcome: Any = None
+    """What became of a job that was finished inside ``ctx.transaction()``."""
 
     def __init__(
         self,
@@ -101,16 +124,6 @@ class Context:
         self.job = job
         self.state = state
         """What the worker's lifespan yielded."""
-        self.result: Any = None
-        """The job's result, for a handler that finishes inside ``ctx.transaction()``."""
-        self.connection: Any = None
-        """The connection or session of the handler's transaction, while it is open."""
-        self.arguments: Mapping[str, Any] | None = None
-        """The handler's arguments, while ``authorize`` is asked."""
-        self.secrets: tuple[str, ...] = ()
-        """What is encrypted among them: no line of the log shows it."""
-        self.outcome: Any = None
-        """What became of a job that was finished inside ``ctx.transaction()``."""
         self.stop = stop or Stop()
         self.codec = codec
         self.safety = safety
@@ -182,7 +195,7 @@ class Context:
         days, the first 200 of each, 8 KiB a line.
         """
         if self._log is None:
-            self._log = JobLog(logging.getLogger("pgqueue.job"), log_fields(self), self._keep_line)
+            self._log = JobLog(logging.getLogger("pgqueue.job"), _identity(self), self._keep_line)
         return self._log
 
     def progress(
@@ -325,15 +338,58 @@ def enter(context: Context) -> None:
     _current.set(context)
 
 
-def log_fields(context: Context) -> dict[str, Any]:
-    """The fields that identify a job in a log line."""
+def enter_worker(worker_id: str) -> None:
+    """Make this the worker to which whatever runs in this copy of the contextvars belongs."""
+    _worker.set(worker_id)
+
+
+def worker_id() -> str | None:
+    """The id of the worker to which what runs here belongs."""
+    return _worker.get()
+
+
+def jobless() -> contextvars.Context:
+    """A context that knows the worker, and no job."""
+    context = contextvars.Context()
+    context.run(_worker.set, _worker.get())
+    return context
+
+
+def log_fields(context: Context | None = None) -> dict[str, Any]:
+    """The fields that identify the job that runs here (or that of *context*) in a log line; none
+    where no job runs.
+
+    ``job_id``, ``attempt``, ``queue``, ``task``, ``run`` (which of ``max_attempts`` it is, from 1),
+    and where they are known ``worker_id``, ``trace_id`` and ``span_id``: of the present span if
+    there is one, else the trace of whoever enqueued the job.
+    """
+    context = context or _current.get()
+    if context is None:
+        return {}
+    fields = _identity(context) | {"run": context.run}
+    if worker := worker_id():
+        fields["worker_id"] = worker
+    return fields | (_span_fields() or _trace_fields(context.job))
+
+
+def _identity(context: Context) -> dict[str, Any]:
     job = context.job
     return {"job_id": job.id, "attempt": job.attempt, "queue": job.queue, "task": job.task}
 
 
+def _span_fields() -> dict[str, str]:
+    return {} if tracer.active is None else tracer.active.log_fields()
+
+
+def _trace_fields(job: Job) -> dict[str, str]:
+    trace_id = trace_id_of(job.metadata)
+    return {} if trace_id is None else {"trace_id": trace_id}
+
+
 class JobFields(logging.Filter):
-    """Adds job_id, attempt, queue and task to every record that is logged while a job runs, and
-    takes out what is encrypted of its arguments.
+    """Adds the fields of :func:`log_fields` to every record that is logged while a job runs,
+    ``worker_id``, ``trace_id`` and ``span_id`` to every other one for which they are known, and
+    takes out what is encrypted of the job's arguments.
 
     Put it on a handler: ``handler.addFilter(JobFields())``. The worker command does so by itself.
     """
@@ -341,11 +397,23 @@ class JobFields(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         context = _current.get()
         fields: MutableMapping[str, Any] = record.__dict__
-        if context is not None and "job_id" not in fields:
-            fields.update(log_fields(context))
+        if record.process in (None, os.getpid()):  # a process child's knows its own
+            is_mine = context is not None and fields.get("job_id", context.id) == context.id
+            for name, value in (log_fields(context) if is_mine else _span_fields()).items():
+                fields.setdefault(name, value)
+        if worker := worker_id():
+            fields.setdefault("worker_id", worker)
         if context is not None and context.secrets:
             _hide(record, context.secrets)
         return True
+
+
+def settle_exception(record: logging.LogRecord) -> None:
+    """Let *record* tell of its exception as text and as the name of a type, and hold it no more."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.exc_text = record.exc_text or _formatter.formatException(record.exc_info)
+        record.exc_type = type_of(record.exc_info[1])
+    record.exc_info = None
 
 
 def _hide(record: logging.LogRecord, secrets: tuple[str, ...]) -> None:
@@ -359,10 +427,11 @@ def _hide(record: logging.LogRecord, secrets: tuple[str, ...]) -> None:
             text = text.replace(secret, "[encrypted]")
         return text
 
-    if record.exc_info and not record.exc_text:
-        record.exc_text = _formatter.formatException(record.exc_info)
-    record.exc_info = None  # what it holds would be formatted anew
-    record.msg, record.args = hidden(record.getMessage()), None
+    settle_exception(record)
+    if isinstance(record.msg, dict):  # an event of structlog's
+        record.msg = {name: hidden(value) for name, value in record.msg.items()}
+    else:
+        record.msg, record.args = hidden(record.getMessage()), None
     for name, value in list(record.__dict__.items()):
         if name not in _OWN and value is not None:
             record.__dict__[name] = hidden(value)

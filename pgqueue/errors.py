@@ -58,6 +58,26 @@ class InvalidOption(PgqueueError):
         super().__init__(f"{option}: {problem}")
 
 
+class MissingPackage(PgqueueError):
+    """What was asked for needs a package that comes with an extra of pgqueue."""
+
+    def __init__(self, purpose: str, package: str, extra: str) -> None:
+        self.package = package
+        super().__init__(
+            f"{purpose} need the package {package}; install it: pip install 'pgqueue[{extra}]'"
+        )
+
+
+class PortTaken(PgqueueError):
+    """Nothing can be served on a port."""
+
+    def __init__(self, purpose: str, host: str, port: int, problem: str) -> None:
+        self.port = port
+        super().__init__(
+            f"cannot answer {purpose} on {host}, port {port}: {problem}; choose another one"
+        )
+
+
 class UnknownTask(PgqueueError):
     """A name was given that no registered task has."""
 

@@ -28,4 +28,5 @@ class JobEvent:
     reason: str | None
     """Why it is dead, if it is."""
     trace_id: str | None
-    """What ``metadata={"trace_id": ...}`` said at the enqueue."""
+    """What ``metadata={"trace_id": ...}`` said at the enqueue, or else the trace of its
+    ``traceparent``."""

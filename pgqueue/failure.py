@@ -23,9 +23,7 @@ _LIBRARY_PATHS = ("site-packages", "dist-packages", sys.base_prefix + "/lib", "<
 def describe(error: BaseException) -> Failure:
     """Describe *error*: bounded, storable, without locals, without what looks like a credential.
     Never raises, whatever the error does."""
-    kind = type(error).__qualname__
-    module = type(error).__module__
-    name = kind if module in ("builtins", "__main__") else f"{module}.{kind}"
+    name = type_of(error)
     message = text_of(error)
     return Failure(
         type=sanitise(name, 200),
@@ -33,6 +31,13 @@ def describe(error: BaseException) -> Failure:
         traceback=sanitise(_traceback(error), TRACEBACK_LIMIT),
         fingerprint=fingerprint(name, message, _place(error)),
     )
+
+
+def type_of(error: BaseException) -> str:
+    """Return the name of the type of *error*, with its module unless everybody knows it."""
+    kind = type(error).__qualname__
+    module = type(error).__module__
+    return kind if module in ("builtins", "__main__") else f"{module}.{kind}"
 
 
 def text_of(error: BaseException) -> str:

@@ -25,7 +25,7 @@ class State(StrEnum):
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.BLOCKED: frozenset({State.SCHEDULED, State.AVAILABLE, State.DEAD, State.CANCELLED}),
     State.SCHEDULED: frozenset({State.AVAILABLE, State.CANCELLED}),
-    State.AVAILABLE: frozenset({State.RUNNING, State.DEAD, State.CANCELLED}),
+    State.AVAILABLE: frozenset({State.SCHEDULED, State.RUNNING, State.DEAD, State.CANCELLED}),
     State.RUNNING: frozenset(
         {State.SUCCEEDED, State.SCHEDULED, State.AVAILABLE, State.DEAD, State.CANCELLED}
     ),

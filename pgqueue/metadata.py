@@ -9,6 +9,11 @@ from pgqueue.codec import LIMIT
 from pgqueue.encoder import DEPTH
 from pgqueue.errors import InvalidOption
 
+TRACEPARENT = "traceparent"
+"""Where the W3C trace context of whoever enqueued the job stands in its metadata, with
+``tracestate`` and ``baggage`` beside it."""
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -34,6 +39,20 @@ def dump_metadata(metadata: Any) -> str:
     if _NUL.search(text):
         raise InvalidOption("metadata", "must not contain NUL: no query could look into it")
     return text
+
+
+def trace_id_of(metadata: str | None) -> str | None:
+    """Return the id of the trace that a job's metadata, as JSON text, belongs to: what it says as
+    ``trace_id``, or else as ``traceparent``."""
+    if metadata is None or '"trace' not in metadata:
+        return None
+    said = json.loads(metadata)
+    if not isinstance(said, dict):
+        return None
+    given, parent = said.get("trace_id"), said.get(TRACEPARENT)
+    if given is None and isinstance(parent, str) and (found := _TRACEPARENT.fullmatch(parent)):
+        return found[1]
+    return given if isinstance(given, str) else None
 
 
 def _check_keys(value: Any, levels: int) -> None:

@@ -169,9 +169,9 @@ def check(job: NewJob) -> NewJob:
     check_text("key", job.key, 500)
     check_text("actor", job.actor, 500)
     check_text("on_dead_task", job.on_dead_task or None, 200)
-    _check_number("priority", job.priority, 0, 32767)
-    _check_number("max_attempts", job.max_attempts, 1, 1000)
-    _check_number("max_crashes", job.max_crashes, 1, 1000)
+    check_number("priority", job.priority, 0, 32767)
+    check_number("max_attempts", job.max_attempts, 1, 1000)
+    check_number("max_crashes", job.max_crashes, 1, 1000)
     for name, duration in (("delay", job.delay), ("key_ttl", job.key_ttl)):
         if duration is not None:
             milliseconds(duration, name)
@@ -240,7 +240,8 @@ def _is_storable(text: str) -> bool:
     )
 
 
-def _check_number(name: str, value: int | None, least: int, most: int) -> None:
+def check_number(name: str, value: int | None, least: int, most: int) -> None:
+    """Raise InvalidOption unless *value* is None or a whole number from *least* to *most*."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:

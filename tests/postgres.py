@@ -10,6 +10,7 @@ Fixtures, from the cheapest to the dearest:
 ``dsn``              a migrated database of the test's own: for whatever commits
 ``empty_dsn``        a database of the test's own, without the schema
 ``own_server``       a server of the test's own, to stop() and start()
+``healthy``          a migrated database on a server with PostgreSQL's own settings
 """
 
 import os
@@ -26,6 +27,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from testing.postgresql import Postgresql
 
+from pgqueue import migrate
+from pgqueue.embedded import EmbeddedPostgres
 from pgqueue.embedded.account import server_account
 from pgqueue.embedded.binaries import find_binaries
 from pgqueue.embedded.cluster import Cluster
@@ -168,6 +171,15 @@ def own_server() -> Iterator[Server]:
     server = Server()
     yield server
     server.discard()
+
+
+@pytest.fixture(scope="session")
+def healthy() -> Iterator[str]:
+    """A database as people have it: on a server of its own, with PostgreSQL's own settings. Leave
+    it as it was."""
+    with EmbeddedPostgres() as postgres:
+        migrate.upgrade(postgres.dsn)
+        yield postgres.dsn
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,13 +11,17 @@ import pytest
 
 from pgqueue import NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import Job
+from pgqueue.storage import jobs
 from pgqueue.storage.claiming import find_horizon
 from pgqueue.storage.connect import SESSION
 from pgqueue.storage.drivers import run
+from pgqueue.storage.operation import Operation, Statement
+from pgqueue.worker import cursors
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.executor import Executor
+from pgqueue.worker.outlook import Outlook
 from tests.rows import WORKER
 
 Connection = psycopg.Connection[Any]
@@ -40,6 +44,12 @@ def worker(dsn: str) -> Iterator[Connection]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(SESSION, {"local": False})
         yield connection
+
+
+@pytest.fixture
+def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head is not searched again meanwhile: that would find what the sweep is to find."""
+    monkeypatch.setattr(cursors, "_FIRST_TRIAL", 3600.0)
 
 
 @contextmanager
@@ -146,9 +156,13 @@ def test_past_a_dead_head_a_claim_reads_only_what_it_takes(dsn: str, worker: Con
 
 def buffers(desk: Desk) -> int:
     """How many pages the next claim touches."""
-    statement = desk.claimer.claim({"default": 10})[0]
-    with desk.connection.transaction(force_rollback=True):
-        row = desk.connection.execute(
+    return pages(desk.connection, desk.claimer.claim({"default": 10})[0])
+
+
+def pages(connection: Connection, statement: Statement) -> int:
+    """How many pages *statement* touches; it is rolled back."""
+    with connection.transaction(force_rollback=True):
+        row = connection.execute(
             b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement.sql.encode(), statement.params
         ).fetchone()
     assert row
@@ -156,6 +170,7 @@ def buffers(desk: Desk) -> int:
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
+@pytest.mark.usefixtures("no_trial")
 @pytest.mark.parametrize("priority", [None, 3, 30_000], ids=["usual", "new, urgent", "new, low"])
 def test_a_job_that_committed_late_is_found_behind_the_cursor(
     dsn: str, worker: Connection, priority: int | None
@@ -172,6 +187,7 @@ def test_a_job_that_committed_late_is_found_behind_the_cursor(
         assert len(desk.claim_until({late})) <= 110
 
 
+@pytest.mark.usefixtures("no_trial")
 def test_jobs_that_were_given_back_are_found_behind_the_cursor(
     dsn: str, worker: Connection
 ) -> None:
@@ -248,3 +264,88 @@ def test_a_paused_queue_and_an_expired_job_stay_where_they_are(
         worker.execute("SELECT pgqueue.resume('default')")
         desk.claimer.cursors.found.extend(expired + waiting)
         assert [job.id for job in desk.claim()] == waiting
+
+
+# The chores
+
+
+AGED = """
+UPDATE pgqueue.jobs
+SET state = %(state)s, expires_at = moment.at,
+    run_at = CASE WHEN %(state)s = 'scheduled' THEN moment.at ELSE run_at END,
+    lease_until = CASE WHEN %(state)s = 'running' THEN moment.at END,
+    worker_id = CASE WHEN %(state)s = 'running' THEN gen_random_uuid() END,
+    claimed_at = CASE WHEN %(state)s = 'running' THEN moment.at END
+FROM (SELECT now() - %(seconds)s * interval '1 second' AS at) AS moment
+WHERE %(id)s IN (0, id)
+"""
+CHORES = {
+    "stage": (jobs.stage, "scheduled"),
+    "rescue": (jobs.rescue, "running"),
+    "expire": (jobs.expire, "available"),
+}
+
+
+def age(connection: Connection, state: str, seconds: float, job_id: int = 0) -> None:
+    """Make the job (or all) one in *state* that should have been looked at *seconds* ago."""
+    connection.execute(AGED, {"state": state, "seconds": seconds, "id": job_id})
+
+
+def done(connection: Connection, chore: Operation[Any]) -> int:
+    """How many jobs the chore has done something about."""
+    answer = run(connection, chore)
+    return int(answer if isinstance(answer, int) else answer[0])
+
+
+@pytest.mark.parametrize("chore", CHORES)
+def test_a_chore_that_looks_back_a_little_passes_over_what_is_long_dead(
+    dsn: str, worker: Connection, chore: str
+) -> None:
+    do, state = CHORES[chore]
+    with snapshot_held(dsn):
+        worker.execute(BURIED, [30_000])
+        age(worker, state, 600)
+        worker.execute("DELETE FROM pgqueue.jobs")
+        (due,) = add(worker)
+        age(worker, state, 2, due)
+
+        assert pages(worker, next(do(limit=100))) > 100 + pages(
+            worker, next(do(limit=100, within=60))
+        )
+        assert done(worker, do(limit=100, within=60)) == 1
+
+
+@pytest.mark.parametrize("chore", CHORES)
+def test_a_chore_that_looks_back_a_little_leaves_the_rest_to_a_look_from_the_beginning(
+    worker: Connection, chore: str
+) -> None:
+    do, state = CHORES[chore]
+    (overdue,) = add(worker)
+    age(worker, state, 600, overdue)
+
+    assert done(worker, do(limit=100, within=60)) == 0
+    assert done(worker, do(limit=100)) == 1
+
+
+def test_a_slow_look_from_the_beginning_is_made_a_tenth_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("pgqueue.worker.outlook.boottime", lambda: now)
+    outlook, looked = Outlook(), []
+    while now < 200:
+        within = outlook.begin()
+        looked.append(within)
+        now += 0.5 if within is None else 0.001
+        outlook.end(complete=True)
+        now += 0.1
+    whole = looked.count(None)
+    assert 15 < whole <= 20
+    assert all(within is None or within < 1.7 for within in looked)
+
+
+def test_a_look_that_did_not_find_all_is_followed_by_one_that_goes_as_far_back() -> None:
+    outlook = Outlook()
+    assert outlook.begin() is None
+    outlook.end(complete=False)
+    assert outlook.begin() is None

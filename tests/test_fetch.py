@@ -365,6 +365,20 @@ def test_a_lease_can_be_extended(connection: Connection) -> None:
         extended(connection, job, "0 s")
 
 
+def test_a_lease_is_extended_from_now_on_however_old_the_transaction(
+    connection: Connection,
+) -> None:
+    job_id = add(connection)
+    (job,) = taken(connection)
+    connection.execute("SELECT pg_sleep(0.1)")
+    assert extended(connection, job, "1 hour")
+    left = connection.execute(
+        "SELECT lease_until - now() FROM pgqueue.jobs WHERE id = %s", [job_id]
+    ).fetchone()
+    assert left
+    assert left[0] >= timedelta(hours=1, seconds=0.1)
+
+
 @pytest.mark.parametrize(
     ("outcome", "how"), [("failed", {}), ("released", {}), ("snoozed", {"delay": "1 s"})]
 )

@@ -14,6 +14,9 @@ import pgqueue
 from pgqueue import Tasks
 from pgqueue.storage import connect
 from pgqueue.worker import Settings, Worker, backstop
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.holdings import Hold
+from tests.crew import make
 from tests.proxy import LossyProxy
 
 
@@ -78,11 +81,83 @@ def test_a_heartbeat_beats_again_after_its_server_was_silent(
     asyncio.run(work())
 
 
-def blocked_until(condition: Callable[[], object]) -> None:
-    """Block the event loop, for 30 s at most."""
-    deadline = time.monotonic() + 30
+def blocked_until(condition: Callable[[], object], *, within: float = 30.0) -> None:
+    """Block the event loop until then, for so many seconds at most."""
+    deadline = time.monotonic() + within
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
+
+
+def test_leases_are_renewed_while_the_event_loop_is_blocked(dsn: str) -> None:
+    tasks, lease = Tasks(), 2.0
+    renewed: list[bool] = []
+
+    @tasks.task("blocks", timeout=None)
+    async def blocks() -> None:
+        heartbeat = worker.parts.heartbeat
+        began = heartbeat.last_success
+        blocked_until(lambda: heartbeat.last_success > began + lease, within=10)
+        renewed.append(heartbeat.last_success > began + lease)
+
+    worker = Worker(tasks, dsn, Settings(lease=timedelta(seconds=lease), maintenance=False))
+
+    async def work() -> None:
+        async with worker:
+            enqueue(dsn, blocks.job())
+            await until(lambda: renewed)
+
+    asyncio.run(work())
+    assert renewed == [True]
+
+
+def test_a_lease_counts_from_when_it_was_asked_for_not_from_the_answer(dsn: str) -> None:
+    """A claim or renewal that is answered late has lasted for that long already."""
+    tasks, late = Tasks(), 0.5
+    over = asyncio.Event()
+
+    @tasks.task("waits", timeout=None)
+    async def waits() -> None:
+        await over.wait()
+
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
+            f" 'BEGIN PERFORM pg_sleep({late}); RETURN NEW; END'"
+        )
+        connection.execute(
+            "CREATE TRIGGER dawdle AFTER UPDATE ON pgqueue.jobs FOR EACH ROW"
+            " WHEN (NEW.state = 'running') EXECUTE FUNCTION dawdle()"
+        )
+    enqueue(dsn, waits.job())
+
+    async def work() -> None:
+        lease, grace = timedelta(seconds=2), timedelta(0)
+        settings = Settings(lease=lease, grace=grace, maintenance=False)
+        async with Worker(tasks, dsn, settings) as worker:
+            await until(worker.parts.holdings.all)
+            (hold,) = worker.parts.holdings.all()
+            claimed_at = hold.leased_at
+            assert boottime() - claimed_at >= late
+            await until(lambda: hold.leased_at > claimed_at)
+            assert boottime() - hold.leased_at >= late
+            over.set()
+            await until(lambda: not worker.parts.holdings)
+
+    asyncio.run(work())
+
+
+def test_a_job_whose_lease_may_have_run_out_is_not_started(dsn: str) -> None:
+    """A machine that was asleep has missed its renewals, and others may have its jobs."""
+
+    async def work() -> None:
+        async with Worker(Tasks(), dsn, Settings(lease=timedelta(seconds=30))) as worker:
+            await until(lambda: worker.parts.ears.is_up)
+            is_fresh, now = worker.parts.heartbeat.is_fresh, boottime()
+            assert is_fresh(Hold(make("echo"), now - 20))
+            assert not is_fresh(Hold(make("echo"), now - 29))
+            assert not is_fresh(Hold(make("echo"), now - 3600))
+
+    asyncio.run(work())
 
 
 def test_a_hook_that_blocks_the_event_loop_ends_the_process_after_the_rest_was_given_back(

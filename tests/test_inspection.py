@@ -164,13 +164,19 @@ def test_a_job_that_crashed_its_worker_is_waiting_too(connection: Connection) ->
         ("list_audit", {}),
         ("show_progress", {}),
         ("list_lines", {}),
-        ("find_slow_tasks", {"fewest": 20}),
+        ("check_slow_tasks", {"fewest": 20}),
+        ("list_jobs", {"batch_id": 17, "state": None, "queue": None, "task": None}),
+        ("summarise_jobs", {"ids": [1, 2]}),
+        ("list_verbs", {}),
+        ("list_verbs", {"by": "x"}),
+        ("list_trail_of_job", {}),
     ],
 )
 def test_no_look_reads_a_big_table_whole(dsn: str, name: str, params: dict[str, Any]) -> None:
     """Neither before the first ANALYZE nor after it."""
     usual = {"live": True, "finished": True, "before": 2**63 - 1, "before_at": None}
-    usual |= {"window": 1000, "limit": 50, "id": 17}
+    usual |= {"window": 1000, "limit": 50, "id": 17, "batch_id": None, "job_id": 17}
+    usual |= dict.fromkeys(("by", "actor", "since", "since_ago_ms", "until", "until_ago_ms"))
     with connect(dsn, "test") as connection:
         for prepare in ("SELECT", "ANALYZE pgqueue.jobs"):
             connection.execute(FILL, [5_000])

@@ -178,6 +178,7 @@ def test_two_workers_never_claim_one_job(two: tuple[Connection, Connection]) -> 
     holder, comer = two
     ids = [add(comer) for _ in range(6)]
     mine = claim(holder, limit=4)
+    comer.execute("SET lock_timeout = '1ms'")
     theirs = claim(comer, limit=4, worker_id=OTHER_WORKER)
 
     assert [job.id for job in mine] == ids[:4]

@@ -367,6 +367,26 @@ def test_batches_with_keys_in_opposite_order_do_not_deadlock(
     assert len(in_state(observer, "available")) == 6 * 300
 
 
+def test_batches_that_share_keys_take_them_in_one_order_and_do_not_deadlock(
+    connect: Connect, threads: ThreadPoolExecutor
+) -> None:
+    """Both are under way when they meet: each has as many keys as it can get before a third."""
+    holder, there, back, observer = connect(), connect(), connect(), connect(autocommit=True)
+    batch = [JOB.options(key=f"{n:03}") for n in range(30)]
+    enqueue(holder, batch[15])
+    forward = threads.submit(enqueue_many, there, batch)
+    eventually(lambda: is_blocked(observer, there))
+    backward = threads.submit(enqueue_many, back, batch[::-1])
+    eventually(lambda: is_blocked(observer, back))
+    holder.rollback()
+
+    ids = [result.id for result in forward.result(30)]
+    there.commit()
+    assert [result.id for result in backward.result(30)] == ids[::-1]
+    back.commit()
+    assert len(in_state(observer, "available")) == 30
+
+
 def test_two_transactions_that_each_take_the_others_key_get_postgres_own_deadlock(
     connect: Connect, threads: ThreadPoolExecutor
 ) -> None:

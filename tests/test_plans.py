@@ -231,7 +231,7 @@ INDEXES_OF_JOBS = {
     "release_strays": {"jobs_lease", *KEY},
     "stage_jobs": {"jobs_scheduled", *KEY},
     "expire_jobs": {"jobs_expiring", *KEY},
-    "list_batch_jobs": {"jobs_batch", *KEY},
+    "list_jobs": {"jobs_batch", *KEY},
     "prune_batches": {"jobs_batch"},
     "replace_start": {"jobs_batch"},
     "read_status": KEY,
@@ -464,7 +464,7 @@ def test_progress_is_walked_by_its_primary_key(tables: Connection) -> None:
 
 
 def test_recent_history_is_read_from_its_end_and_not_sorted_whole(tables: Connection) -> None:
-    nodes = plan_of(tables, "find_slow_tasks")
+    nodes = plan_of(tables, "check_slow_tasks")
     by = scanned(nodes, "finished_jobs")
     assert by
     assert all(index and index.endswith("_id_idx") for index in by)
@@ -519,12 +519,18 @@ LOOKS = [
         f"pgqueue.{view}"
         for view in (
             *("queue_stats", "task_stats", "throughput", "hourly_throughput", "daily_throughput"),
-            *("running_jobs", "retries", "dead_groups", "unserved_tasks", "worker_stats"),
-            *("batch_stats", "audit_log", "alerts", "schedule_status"),
+            *("running_jobs", "running_stats", "retries", "dead_groups", "unserved_tasks"),
+            *("worker_stats", "batch_stats", "audit_log", "alerts", "schedule_status"),
+            *("totals", "vitals"),
         )
     ),
     *(f"pgqueue.why_not_running({id})" for id in (1, 21_000, 1_000_007)),
     "pgqueue.job_story(1000007)",
+    "pgqueue.group_dead(10000, 'queue 1', 'task 1', now() - interval '1 hour')",
+    *(
+        f"pgqueue.find_matching('{{{filter}}}', 0, 1000000, 500, 20000)"
+        for filter in ('"queue": "queue 1"', '"batch_id": 7', '"ids": [1, 2]', '"state": "dead"')
+    ),
 ]
 BIG = r"(jobs|finished_jobs|attempts)(_\d{8}|_default)?"
 
@@ -534,16 +540,35 @@ def read_whole(dsn: str, look: str) -> list[str]:
     the server, for the plans of functions cannot be seen from outside."""
     with psycopg.connect(dsn) as anybody:
         anybody.execute(f"SELECT * FROM {look}").fetchall()  # noqa: S608  fixed names
-        scans = anybody.execute(
-            "SELECT relname FROM pg_stat_xact_user_tables"
-            " WHERE schemaname = 'pgqueue' AND seq_scan > 0"
-        ).fetchall()
+        return walked_through(anybody)
+
+
+def walked_through(connection: Connection) -> list[str]:
+    """The big tables that the present transaction, the first of its session, has read so."""
+    scans = connection.execute(
+        "SELECT relname FROM pg_stat_xact_user_tables WHERE schemaname = 'pgqueue' AND seq_scan > 0"
+    ).fetchall()
     return [table for (table,) in scans if re.fullmatch(BIG, table)]
 
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_view_reads_a_big_table_whole(tables: Connection, look: str) -> None:
     assert read_whole(tables.info.dsn, look) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in statements.names() if name.startswith("watch_")),
+        *("check_overdue_leases", "check_dead_workers", "check_unserved_tasks"),
+        *("check_unknown_queues", "check_unfit_arguments", "check_missing_keys"),
+    ],
+)
+def test_no_look_of_top_or_doctor_reads_a_big_table_whole(tables: Connection, name: str) -> None:
+    with psycopg.connect(tables.info.dsn) as watcher:
+        watcher.execute(SESSION, {"local": False})
+        watcher.execute(statements.load(name), {"limit": 100}).fetchall()
+        assert walked_through(watcher) == []
 
 
 def test_a_table_that_is_read_whole_would_be_seen(tables: Connection) -> None:

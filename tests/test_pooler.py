@@ -15,6 +15,7 @@ from pgqueue import Context, Fixed, Snooze, Tasks, migrate
 from pgqueue.storage import connect
 from pgqueue.worker import Settings, Worker
 from tests.pooler import PROGRAM, pooled
+from tests.test_exporter import read_again
 
 SETTINGS = Settings(lease=timedelta(seconds=3), poll=timedelta(milliseconds=50))
 
@@ -181,3 +182,14 @@ def test_the_schema_is_installed_through_a_pooler(empty_dsn: str) -> None:
     with pooled(empty_dsn) as by_pooler:
         assert migrate.upgrade(by_pooler) == migrate.head()
     assert migrate.check(empty_dsn).state is migrate.SchemaState.CURRENT
+
+
+def test_an_exporter_reads_behind_a_pooler_and_leaves_nothing_set(pooled_dsn: str) -> None:
+    exporter = read_again(pooled_dsn)
+    for reads in (1, 2, 3):
+        told = next(exporter)
+        assert (told.value("pgqueue_up"), told.value("pgqueue_exporter_reads_total")) == (1, reads)
+    with psycopg.connect(pooled_dsn, autocommit=True) as other:
+        for setting, usual in (("statement_timeout", "0"), ("transaction_read_only", "off")):
+            assert other.execute(f"SHOW {setting}").fetchone() == (usual,)
+    exporter.close()

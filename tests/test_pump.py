@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -268,6 +269,65 @@ def test_the_bell_is_mostly_let_go_while_short_jobs_keep_the_slots_busy(dsn: str
     seen = asyncio.run(work())
     assert len(seen) > 20
     assert sum(seen) < len(seen) / 10
+
+
+def test_a_steady_flow_of_jobs_rings_for_few_of_them_and_then_the_worker_is_rung_again(
+    dsn: str,
+) -> None:
+    """A transaction that notifies makes all others that do wait for its commit."""
+    tasks = Tasks()
+
+    @tasks.task("brief")
+    async def brief() -> None:
+        pass
+
+    def enqueue_singly(jobs: int) -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for _ in range(jobs):
+                pgqueue.enqueue(connection, brief.job())
+
+    async def work() -> tuple[int, int]:
+        async with (
+            Worker(tasks, dsn, Settings(queues={"default": 10})),
+            await psycopg.AsyncConnection.connect(dsn, autocommit=True) as ears,
+        ):
+            await until(dsn, held)
+            await ears.execute("LISTEN pgqueue")
+            await asyncio.to_thread(enqueue_singly, 1500)
+            in_flow = len([notice async for notice in ears.notifies(timeout=0.2)])
+            await drained(dsn)
+            await until(dsn, held)
+            enqueue_all(dsn, [brief.job()])
+            alone = len([notice async for notice in ears.notifies(timeout=10, stop_after=1)])
+            await drained(dsn)
+        return in_flow, alone
+
+    in_flow, alone = asyncio.run(work())
+    assert in_flow < 750
+    assert alone == 1
+
+
+def test_a_sleeping_worker_finds_a_job_that_nobody_rang_for(dsn: str) -> None:
+    async def sleeps(connection: psycopg.AsyncConnection) -> bool:
+        cursor = await connection.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'pgqueue:pump'"
+            " AND state_change < clock_timestamp() - interval '0.3 s'"
+        )
+        return await cursor.fetchone() is not None
+
+    async def is_over(connection: psycopg.AsyncConnection) -> bool:
+        cursor = await connection.execute("SELECT FROM pgqueue.finished_jobs")
+        return await cursor.fetchone() is not None
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(poll=timedelta(seconds=1), maintenance=False)):
+            await until(dsn, sleeps)
+            with psycopg.connect(dsn) as connection:
+                pgqueue.enqueue(connection, echo.job(value="unheard of"), notify=False)
+            await until(dsn, is_over, within=15)
+
+    asyncio.run(work())
 
 
 def test_a_silent_connection_for_bells_holds_up_no_outcome(

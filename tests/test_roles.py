@@ -60,8 +60,11 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
             "daily_throughput",
             "unserved_tasks",
             "worker_stats",
+            "running_stats",
             "batch_stats",
             "alerts",
+            "totals",
+            "vitals",
             "expired_partitions",
         )
     },
@@ -80,7 +83,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         {W, M, O, A},
         """SELECT * FROM pgqueue.count_queues(), pgqueue.waiting_ages(), pgqueue.find_unserved(),
         pgqueue.sum_rollups('minute', now(), false, false), pgqueue.count_held(1),
-        pgqueue.measure_alerts(), pgqueue.rule_for('backlog', 'q')""",
+        pgqueue.sum_totals(), pgqueue.measure_vitals(), pgqueue.measure_alerts(),
+        pgqueue.list_running(1), pgqueue.rule_for('backlog', 'q')""",
     ),
     "call what operators' views call": (
         {W, O, A},
@@ -103,6 +107,30 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "resume": ({O, A}, "SELECT pgqueue.resume('q')"),
     "cancel a batch": ({O, A}, "SELECT pgqueue.cancel_batch(0)"),
     "retry a batch": ({O, A}, "SELECT pgqueue.retry_batch(0)"),
+    "run now": ({O, A}, "SELECT pgqueue.run_now(0)"),
+    "reschedule": ({O, A}, "SELECT pgqueue.reschedule(0, now())"),
+    "reprioritise": ({O, A}, "SELECT pgqueue.reprioritise(0, 1)"),
+    "move": ({O, A}, "SELECT pgqueue.move(0, 'q')"),
+    "find what fits": (
+        {O, A},
+        'SELECT pgqueue.find_matching(\'{"queue": "q"}\', 0, 1, 1, 1)',
+    ),
+    **{
+        f"steer many: {verb}": (
+            {O, A},
+            f"SELECT * FROM pgqueue.steer('{verb}', '{{\"ids\": [0]}}', '{setting}')",  # noqa: S608
+        )
+        for verb, setting in (
+            ("cancel", ""),
+            ("run_now", ""),
+            ("reschedule", "2026-01-01"),
+            ("reprioritise", "1"),
+            ("move", "q"),
+            ("redrive", ""),
+            ("discard", ""),
+        )
+    },
+    "list alert rules": ({W, O, A}, "SELECT * FROM pgqueue.alert_rules"),
     # What an admin does.
     "set a queue": ({A}, "SELECT pgqueue.set_queue('q', '{}')"),
     "set an alert": ({A}, "SELECT pgqueue.set_alert('backlog', '{}')"),
@@ -334,6 +362,44 @@ def test_an_operator_works_with_the_command_line(house: House) -> None:
     assert (actor, db_user) == ("somebody else", house.role("operator_login"))
     # A worker's rights are needed to see what jobs hold.
     assert "not allowed" in command("jobs", "show", job.id, exits=3).output
+
+
+def test_an_operator_steers_many_jobs_with_the_command_line(house: House) -> None:
+    with psycopg.connect(house.dsn) as connection:
+        jobs = [
+            pgqueue.enqueue(connection, NewJob("t"), queue="steered", delay=60).id for _ in range(6)
+        ]
+        connection.execute(
+            "UPDATE pgqueue.jobs SET state = 'dead', reason = 'timeout', died_at = now()"
+            " WHERE id = ANY(%s)",
+            [jobs[:3]],
+        )
+    command = Command(house.dsn_of(O))
+    assert command.json("dead", "groups", "-q", "steered")["groups"][0]["jobs"] == 3
+    some = ("-q", "steered", "--yes", "--reason", "r")
+    for words, done in (
+        (("dead", "redrive", *some, "--limit", 1), 1),
+        (("dead", "discard", *some), 2),
+        (("jobs", "reprioritise", 5, *some), 4),
+        (("jobs", "reschedule", "--in", "1h", *some), 4),
+        (("jobs", "run-now", *some), 4),
+        (("jobs", "move", "--to", "elsewhere", *some), 4),
+        (("jobs", "cancel", "-q", "elsewhere", "--yes"), 4),
+    ):
+        assert command.json(*words)["done"] == done, words
+    for words in (("audit", "--by", "x"), ("audit", "--job", jobs[0]), ("alerts", "rules")):
+        command(*words)
+    for words in (("jobs", "why", jobs[0]), ("jobs", "story", jobs[0])):
+        command(*words)
+
+
+def test_nobody_finds_out_by_a_filter_what_he_may_not_read(house: House) -> None:
+    with psycopg.connect(house.dsn) as connection:
+        job = NewJob("t").options(delay=60, metadata={"tenant": "acme"})
+        pgqueue.enqueue(connection, job)
+    words = ("jobs", "cancel", "--metadata", '{"tenant": "acme"}', "--dry-run")
+    assert "not allowed" in Command(house.dsn_of(O))(*words, exits=3).output
+    assert "1 jobs would be cancelled" in Command(house.dsn)(*words).output
 
 
 def test_creating_them_again_changes_nothing_and_heals_what_a_migration_undid(

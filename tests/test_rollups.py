@@ -53,6 +53,7 @@ INSERT INTO pgqueue.tallies (at, queue, task, succeeded, failed, run, longest_ru
 SELECT now() - n * interval '37 s', 'q' || n % 2, 't' || n % 3, 1, n % 2, n, n, '{1,2}'
 FROM generate_series(1, 500) AS n
 """
+VIEWS = ("throughput", "hourly_throughput", "daily_throughput", "task_stats")
 SUMS = """
 SELECT sum(succeeded), sum(failed), sum(run), max(longest_run), pgqueue.sum_histograms(runs)
 FROM {} WHERE {}
@@ -271,16 +272,14 @@ def test_folding_changes_no_sum(connection: Connection) -> None:
     told = sums(connection, "pgqueue.tallies")
     views = [
         connection.execute(f"SELECT * FROM pgqueue.{view} ORDER BY 1, 2, 3").fetchall()  # noqa: S608
-        for view in ("throughput", "hourly_throughput", "daily_throughput", "task_stats")
+        for view in (*VIEWS, "totals")
     ]
     for limit in (100, 7, 10_000):
         assert run(connection, rollups.fold(limit=limit)) == min(limit, 393)
     assert sums(connection, "pgqueue.tallies", "true")[0] is None
-    for span in ("minute", "hour", "day"):
+    for span in ("minute", "hour", "day", "ever"):
         assert sums(connection, "pgqueue.rollups", f"span = '{span}'") == told
-    for view, before in zip(
-        ("throughput", "hourly_throughput", "daily_throughput", "task_stats"), views, strict=True
-    ):
+    for view, before in zip((*VIEWS, "totals"), views, strict=True):
         after = connection.execute(
             f"SELECT * FROM pgqueue.{view} ORDER BY 1, 2, 3"  # noqa: S608
         ).fetchall()

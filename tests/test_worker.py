@@ -80,6 +80,67 @@ def test_a_worker_can_be_stopped_while_it_waits_for_its_database() -> None:
     assert asyncio.run(work()) == 0
 
 
+def test_each_start_of_a_worker_is_another_worker() -> None:
+    assert len({Worker(Tasks(), NOBODY).id for _ in range(10)}) == 10
+
+
+def test_nothing_is_written_of_a_job_before_its_handler_has_ended(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("slow")
+    async def slow() -> None:
+        await may_end.wait()
+
+    @tasks.task("quick")
+    async def quick() -> None: ...
+
+    may_end = asyncio.Event()
+    (slow_job,) = enqueue(dsn, slow.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(grace=timedelta(0))) as worker:
+            await until(lambda: worker.parts.crew.lanes["default"].running)
+            # Outcomes are written in their order: one of the slow job would be there by then.
+            (later,) = enqueue(dsn, quick.job())
+            await until_state(dsn, later, "succeeded")
+            assert state_of(dsn, slow_job) == "running"
+            may_end.set()
+            await until_state(dsn, slow_job, "succeeded")
+
+    asyncio.run(work())
+
+
+def test_what_a_claim_without_an_answer_had_leased_is_given_back_on_the_next_connection(
+    dsn: str,
+) -> None:
+    tasks = Tasks()
+
+    @tasks.task("quick")
+    async def quick() -> None: ...
+
+    (job,) = enqueue(dsn, quick.job().options(delay=3600))
+
+    async def work() -> None:
+        async with Worker(tasks, dsn, Settings(maintenance=False)) as worker:
+            await until(lambda: worker.parts.ears.is_up)
+            rows(
+                dsn,
+                "UPDATE pgqueue.jobs SET state = 'running', attempt = 1, worker_id = %s,"
+                " claimed_at = now(), lease_until = now() + interval '1 hour', run_at = now()",
+                worker.id,
+            )
+            rows(
+                dsn,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'pgqueue:pump'",
+            )
+            await until_state(dsn, job, "succeeded", within=15)
+
+    asyncio.run(work())
+    told = rows(dsn, "SELECT attempt, failures, crashes FROM pgqueue.finished_jobs")
+    assert told == [(2, 0, 0)], "it was no fault of the job"
+
+
 def test_a_reason_that_no_text_column_can_hold_still_cancels_its_job(dsn: str) -> None:
     tasks = Tasks()
 
@@ -94,6 +155,23 @@ def test_a_reason_that_no_text_column_can_hold_still_cancels_its_job(dsn: str) -
             await until_state(dsn, job, "cancelled")
 
     asyncio.run(work())
+
+
+def test_an_error_that_no_text_column_can_hold_is_kept_readable(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("raises", max_attempts=1)
+    async def raises() -> None:
+        raise ValueError("a NUL \0 in it")
+
+    (job,) = enqueue(dsn, raises.job())
+
+    async def work() -> None:
+        async with Worker(tasks, dsn):
+            await until_state(dsn, job, "dead")
+
+    asyncio.run(work())
+    assert rows(dsn, "SELECT error FROM pgqueue.jobs") == [("a NUL \N{SYMBOL FOR NULL} in it",)]
 
 
 class Ring(Exception):

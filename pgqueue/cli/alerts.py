@@ -23,7 +23,8 @@ _COLUMNS = (
 )
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     epilog="""
 \b
 Exit codes, as monitoring plug-ins have them: 0 nothing fires, 1 a warning
@@ -32,13 +33,16 @@ fires, 2 something critical fires, 3 it could not be found out.
 Examples:
   pgqueue alerts
   pgqueue alerts --all --json
-  psql -c "SELECT pgqueue.set_alert('backlog', '{\\"threshold\\": 50000}', 'import')"
-"""
+  pgqueue alerts set backlog --queue import --threshold 50000
+""",
 )
 @click.option("--all", "show_all", is_flag=True, help="Show what is all right too.")
 @json_option
-def alerts(show_all: bool, as_json: bool) -> None:
+@click.pass_context
+def alerts(ctx: click.Context, show_all: bool, as_json: bool) -> None:
     """Show what is wrong: backlog, failures, delay, deaths, missing workers."""
+    if ctx.invoked_subcommand is not None:
+        return
     with database() as connection:
         found = run(connection, list_alerts())
     shown = [alert for alert in found if show_all or alert.state != "ok"]

@@ -1,7 +1,7 @@
 """Which database, and a connection to it with the right schema on it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -67,6 +67,24 @@ def _settled(connection: Connection[Any]) -> Iterator[None]:
     with connection.transaction():
         connection.execute(SESSION, {"local": True})
         yield
+
+
+Step = Callable[[Operation[Any]], Any]
+"""Runs one operation in a transaction of its own, on a connection that stays."""
+
+
+@contextmanager
+def stepwise() -> Iterator[Step]:
+    """Connect, for work in steps that commit alone, whatever happens to the next: behind a
+    transaction pooler as well."""
+    with connect(find_dsn(), "cli") as connection:
+
+        def step(operation: Operation[Any]) -> Any:
+            with _settled(connection):
+                return run(connection, operation)
+
+        step(require_schema())
+        yield step
 
 
 def perform(operation: Operation[T]) -> T:

@@ -124,6 +124,7 @@ def _facts(job: JobDetails) -> Iterator[tuple[str, str]]:
         ("metadata", job.metadata and redact_json(job.metadata)),
         ("result", job.result and redact_json(job.result)),
         ("error", ": ".join(part for part in (job.error_type, job.error) if part)),
+        ("fingerprint", job.fingerprint),
     ):
         if text:
             yield name, text

@@ -15,7 +15,9 @@ from pgqueue.errors import (
     InsecureConnection,
     InvalidOption,
     InvalidPayload,
+    MissingPackage,
     PgqueueError,
+    PortTaken,
     ScheduleNotFound,
     SchemaMismatch,
 )
@@ -52,6 +54,8 @@ _OF_PGQUEUE: dict[type[PgqueueError], type[click.ClickException]] = {
     ForeignDatabase: Unready,
     InsecureConnection: Unready,
     MigrationError: Unready,
+    MissingPackage: Unready,
+    PortTaken: Unready,
     ScheduleNotFound: Refused,
     SchemaMismatch: Unready,
     TasksNotFound: Unready,

@@ -23,6 +23,34 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // size)} {unit}"
 
 
+def brief(seconds: float | None) -> str:
+    """:func:`duration` where room is dear; of nothing, nothing.
+
+    >>> brief(0.0451), brief(90), brief(-3.2), brief(7300), brief(None)
+    ('45ms', '90s', '-3s', '2h', '')
+    """
+    if seconds is None:
+        return ""
+    text = duration(abs(seconds)).replace(" ", "").replace("min", "m")
+    return f"-{text}" if seconds < 0 else text
+
+
+def compact(value: float, *, at_least: bool = False) -> str:
+    """A count in five characters at most, and ``+`` when counting stopped there.
+
+    >>> compact(0), compact(999), compact(1234), compact(56_789), compact(10_000, at_least=True)
+    ('0', '999', '1.2k', '57k', '10k+')
+    >>> compact(1_234_567), compact(0.4), compact(99_950)
+    ('1.2M', '0.4', '100k')
+    """
+    for unit, size in (("M", 999_500), ("k", 999.5)):
+        if value >= size:
+            scaled = value / (1000 if unit == "k" else 1_000_000)
+            return f"{scaled:.{1 if scaled < 9.95 else 0}f}{unit}{'+' if at_least else ''}"
+    shown = f"{value:.1f}" if 0 < value < 9.95 and value != int(value) else f"{value:.0f}"
+    return f"{shown}{'+' if at_least else ''}"
+
+
 def exactly(seconds: float) -> str:
     """A setting, to the millisecond: ``1 min 30 s``.
 

@@ -6,28 +6,17 @@ import click
 
 from pgqueue.cli.database import perform
 from pgqueue.cli.details import details_of, print_details
-from pgqueue.cli.human import ago
-from pgqueue.cli.output import Column, print_json, print_table, tell
+from pgqueue.cli.output import print_json, print_table, tell
 from pgqueue.cli.params import JOB_ID, Name, json_option
-from pgqueue.job import Reason, State
+from pgqueue.cli.rows import COLUMNS, row_of
+from pgqueue.job import State
 from pgqueue.storage.inspection import show_job
-from pgqueue.storage.listing import JobSummary, Page, list_jobs
-
-_COLUMNS = (
-    Column("ID", right=True),
-    Column("STATE", colour={"dead": "red", "running": "green"}.get),
-    Column("QUEUE", elastic=True),
-    Column("TASK", elastic=True),
-    Column("WHEN"),
-    Column("RUN", right=True),
-    Column("WHY", elastic=True),
-)
-_WAITING = (State.BLOCKED, State.SCHEDULED, State.AVAILABLE)
+from pgqueue.storage.listing import Page, list_jobs
 
 
 @click.group()
 def jobs() -> None:
-    """List jobs, look at one, retry, cancel, discard and edit them."""
+    """List jobs, look at one, and steer them: one by one, or all that a filter fits."""
 
 
 @jobs.command(
@@ -76,7 +65,7 @@ def list_(
         for job in page.jobs:
             click.echo(job.id)
     elif page.jobs:
-        print_table(_COLUMNS, [_row(job, page) for job in page.jobs])
+        print_table(COLUMNS, [row_of(job, page.now) for job in page.jobs])
     chosen = {
         "state": state,
         "queue": queue,
@@ -103,40 +92,6 @@ def show(job_id: int, as_json: bool) -> None:
         print_json(details_of(job))
     else:
         print_details(job)
-
-
-def run_of(job: JobSummary) -> str:
-    """Which run of how many: of a dead job the last one, else the one that is on or next."""
-    over = job.state in (State.DEAD, State.DISCARDED)
-    return f"{job.failures if over else job.failures + 1}/{job.max_attempts}"
-
-
-def _row(job: JobSummary, page: Page) -> list[str]:
-    return [
-        str(job.id),
-        job.state,
-        job.queue,
-        job.task,
-        _when(job, page),
-        run_of(job),
-        _why(job),
-    ]
-
-
-def _why(job: JobSummary) -> str:
-    # Attempts are exhausted by errors, and there is room for one thing only: the error.
-    reason = None if job.reason == Reason.ATTEMPTS_EXHAUSTED else job.reason
-    return ": ".join(part for part in (reason, job.error_type, job.error) if part)
-
-
-def _when(job: JobSummary, page: Page) -> str:
-    if job.state in _WAITING:
-        return f"due {ago(job.run_at, page.now)}"
-    if job.state == State.RUNNING and job.started_at is not None:
-        return f"started {ago(job.started_at, page.now)}"
-    if job.finished_at is not None:
-        return f"{'died' if job.state == State.DEAD else 'ended'} {ago(job.finished_at, page.now)}"
-    return ""
 
 
 def _tell_rest(page: Page, chosen: dict[str, str | int | None], ids: bool) -> None:

@@ -5,28 +5,15 @@ import math
 import os
 import shutil
 import sys
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
+from pgqueue.cli.layout import Column as Column
+from pgqueue.cli.layout import table
 from pgqueue.redaction import redact_json, shown
-
-_NARROWEST = 8
-_GAP = "  "
-
-
-class Column(NamedTuple):
-    """A column of a table."""
-
-    title: str
-    elastic: bool = False
-    """Gives way when the terminal is narrow."""
-    right: bool = False
-    colour: Callable[[str], str | None] = lambda cell: None
-    """The colour of a cell with this text."""
 
 
 def print_json(value: Any) -> None:
@@ -72,26 +59,17 @@ def embedded(text: str | None) -> Any:
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print *rows* under titles; on a terminal no line is wider than it."""
     cells = [[visible(cell) for cell in row] for row in rows]
-    table = [[column.title for column in columns], *cells]
-    widths = _fit(columns, [max(map(_width, each)) for each in zip(*table, strict=True)])
-    titles, *lines = (
-        [
-            _pad(_cut(cell, width), width, column.right)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        ]
-        for row in table
-    )
-    print_heading(_GAP.join(titles).rstrip(), apart=False)
-    for line, row in zip(lines, cells, strict=True):
-        colours = [column.colour(cell) for column, cell in zip(columns, row, strict=True)]
-        click.echo(_GAP.join(map(_coloured, line, colours)).rstrip())
+    titles, *lines = table(columns, cells, terminal_width(), coloured)
+    print_heading(titles, apart=False)
+    for line in lines:
+        click.echo(line)
 
 
 def print_heading(text: str, *, apart: bool = True) -> None:
     """Print a heading, *apart* from what came before."""
     if apart:
         click.echo()
-    click.echo(click.style(text, bold=True) if _shows_colours() else text)
+    click.echo(click.style(text, bold=True) if shows_colours() else text)
 
 
 def print_fact(name: str, text: str) -> None:
@@ -128,7 +106,8 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def _shows_colours() -> bool:
+def shows_colours() -> bool:
+    """Whether the terminal has colours, and its person wants them."""
     return (
         terminal_width() is not None
         and not os.environ.get("NO_COLOR")
@@ -136,49 +115,9 @@ def _shows_colours() -> bool:
     )
 
 
-def _coloured(text: str, colour: str | None) -> str:
-    return click.style(text, fg=colour) if colour and _shows_colours() else text
-
-
-def _fit(columns: Sequence[Column], widths: list[int]) -> list[int]:
-    """Take from the widest elastic column, again and again, until the line fits."""
-    room = terminal_width()
-    if room is None:
-        return widths
-    widths, room = list(widths), room - len(_GAP) * (len(columns) - 1)
-    while sum(widths) > room:
-        widest = max(
-            (n for n, column in enumerate(columns) if column.elastic and widths[n] > _NARROWEST),
-            key=lambda n: widths[n],
-            default=None,
-        )
-        if widest is None:
-            break
-        widths[widest] -= 1
-    return widths
-
-
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(c) else 1 + _is_wide(c) for c in text)
-
-
-def _is_wide(character: str) -> bool:
-    return unicodedata.east_asian_width(character) in "WF"
-
-
-def _cut(text: str, width: int) -> str:
-    if _width(text) <= width:
-        return text
-    while _width(text) > width - 1:
-        text = text[:-1]
-    return f"{text}…"
-
-
-def _pad(text: str, width: int, right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space
+def coloured(text: str, colour: str | None) -> str:
+    """*text* in that colour, where colours are shown."""
+    return click.style(text, fg=colour) if colour and shows_colours() else text
 
 
 def _escape(character: str) -> str:

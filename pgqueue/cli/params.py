@@ -72,6 +72,40 @@ class Moment(ParamType):
         return moment
 
 
+class When(ParamType):
+    """A moment, or how long ago it was (``2h``), or how far ahead it is (``in 2h``)."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime | timedelta:
+        if isinstance(value, (datetime, timedelta)):
+            return value
+        ahead = value.startswith("in ")
+        try:
+            length = parse_duration(value.removeprefix("in "))
+        except (ValueError, OverflowError):
+            return Moment().convert(value, param, ctx)
+        return -length if ahead else length
+
+
+class Rate(ParamType):
+    """So many a second: ``10``, ``10/s``, ``90/min``."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, float):
+            return value
+        figure, _, unit = value.partition("/")
+        try:
+            rate = float(figure) / {"": 1, "s": 1, "min": 60, "h": 3600}[unit]
+        except (ValueError, KeyError):
+            self.fail(f"{value!r} is no rate; write 10/s or 90/min", param, ctx)
+        if not 0.001 <= rate <= 1_000_000:
+            self.fail("must be between 0.001/s and 1000000/s", param, ctx)
+        return rate
+
+
 class Name(ParamType):
     """Text of limited length."""
 

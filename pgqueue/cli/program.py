@@ -10,11 +10,16 @@ import click
 import psycopg
 
 from pgqueue.cli import (
+    alert_rules,
     alerts,
+    audit,
     batches,
+    bulk,
+    dead,
     dev,
     doctor,
     enqueue,
+    exporter,
     jobs,
     keys,
     queues,
@@ -24,7 +29,9 @@ from pgqueue.cli import (
     schema,
     settings,
     status,
+    stories,
     sync,
+    top,
     verbs,
     worker,
 )
@@ -78,7 +85,7 @@ decide: PGHOST, PGDATABASE, PGSERVICE, ...
 
 \b
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 configuration,
-connection or schema. `alerts` has its own.
+connection or schema. `alerts` and `doctor` have their own.
 """,
 )
 @click.version_option(VERSION, message="pgqueue %(version)s")
@@ -95,9 +102,13 @@ for command in (
     sync.sync,
     enqueue.enqueue,
     status.status,
+    top.top,
     alerts.alerts,
+    exporter.exporter,
     doctor.doctor,
     jobs.jobs,
+    dead.dead,
+    audit.audit,
     batches.batches,
     queues.queues,
     keys.keys,
@@ -105,8 +116,14 @@ for command in (
     schedules.schedules,
 ):
     program.add_command(command)
-for command in (verbs.retry, verbs.cancel, verbs.discard, verbs.edit):
+for command in (
+    *(verbs.retry, verbs.cancel, verbs.discard, verbs.edit),
+    *(bulk.run_now, bulk.reschedule, bulk.reprioritise, bulk.move),
+    *(stories.why, stories.story),
+):
     jobs.jobs.add_command(command)
+for command in (alert_rules.rules, alert_rules.set_, alert_rules.unset):
+    alerts.alerts.add_command(command)
 queues.queues.add_command(settings.set_)
 for command in (schedule_verbs.run, schedule_verbs.enable, schedule_verbs.disable):
     schedules.schedules.add_command(command)

@@ -1,14 +1,18 @@
 """What people do to jobs: ``jobs retry``, ``cancel``, ``discard``, ``edit``."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from pgqueue.cli.database import perform
 from pgqueue.cli.failures import Refused
+from pgqueue.cli.filters import filter_of, says_which, waiting_filter
 from pgqueue.cli.output import print_json
 from pgqueue.cli.params import JOB_ID, REASON, JsonObject, actor_option, json_option, reason_option
+from pgqueue.cli.steering import Manner, carry_out, manner_options
 from pgqueue.storage import verbs
+from pgqueue.storage.steering import Change, Verb
 from pgqueue.storage.verbs import Done
 
 _DONE = {
@@ -66,17 +70,30 @@ def retry(
 @click.command(
     epilog="""
 \b
-Example:
+Examples:
   pgqueue jobs cancel 4711 --reason "wrong customer"
+  pgqueue jobs cancel --task newsletter --older-than 1d --dry-run
 """
 )
-@_ids
-@actor_option
+@click.argument("ids", metavar="[ID...]", type=JOB_ID, nargs=-1)
+@waiting_filter
+@manner_options
 @reason_option
-@json_option
-def cancel(ids: tuple[int, ...], actor: str, reason: str | None, as_json: bool) -> None:
-    """Stop jobs: those that wait at once; those that run are asked to, and may finish first."""
-    _report(perform(verbs.cancel(_unique(ids), actor=actor, reason=reason)), "cancelled", as_json)
+def cancel(ids: tuple[int, ...], **given: Any) -> None:
+    """Stop jobs. Of those named by ids, what waits at once; those that run are asked to, and may
+    finish first.
+
+    With a filter, all that fit and wait: it shows first what it would do, and asks; jobs that run
+    are left alone, and so are those that were enqueued since it began. Killed in the middle, the
+    same command goes on.
+    """
+    if ids and not says_which(given) and not _is_for_many(given):
+        actor, reason = given["actor"], given["reason"]
+        done = perform(verbs.cancel(_unique(ids), actor=actor, reason=reason))
+        _report(done, "cancelled", given["as_json"])
+        return
+    wanted = filter_of(ids, given)
+    carry_out(lambda now: Change(Verb.CANCEL), wanted, Manner(**given))
 
 
 @click.command(
@@ -112,6 +129,10 @@ Example:
 def edit(job_id: int, args: str, actor: str, reason: str | None, as_json: bool) -> None:
     """Give a job that is not running other arguments."""
     _report([perform(verbs.edit(job_id, args=args, actor=actor, reason=reason))], "edited", as_json)
+
+
+def _is_for_many(given: dict[str, Any]) -> bool:
+    return any(given[name] for name in ("limit", "rate", "up_to", "dry_run"))
 
 
 def _report(results: Sequence[Done], participle: str, as_json: bool) -> None:

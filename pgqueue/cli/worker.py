@@ -36,7 +36,9 @@ class Slots(ParamType):
 Examples:
   pgqueue worker myapp.jobs:tasks
   pgqueue worker myapp.jobs:tasks -q email=20 -q reports=1 --processes 4
+  pgqueue worker myapp.jobs:tasks --metrics-port 9188 --metrics-host 0.0.0.0
   pgqueue worker myapp.jobs:tasks --reload --log-level debug
+  pgqueue worker myapp.jobs:tasks --log-format json 2>>worker.jsonl
 \b
 SIGTERM or Ctrl-C: take no more jobs, let the running ones end within
 --grace, give back the rest. A second one: now.
@@ -85,6 +87,20 @@ Exit codes: 0 stopped as told, 3 configuration, connection or schema,
     metavar="PORT",
     help="Serve /live and /ready on 127.0.0.1.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Serve /metrics, this worker's own figures, for Prometheus; with --processes the parent"
+    " does, for all of them together. May be the --health-port.",
+)
+@click.option(
+    "--metrics-host",
+    metavar="HOST",
+    default=_DEFAULTS["metrics_host"],
+    show_default=True,
+    help="The address to serve them on; they are not secret, and not protected.",
+)
 @click.option("--reload", is_flag=True, help="For development: restart when the code changes.")
 @click.option(
     "--log-format",
@@ -92,6 +108,7 @@ Exit codes: 0 stopped as told, 3 configuration, connection or schema,
     default="text",
     show_default=True,
     envvar="PGQUEUE_LOG_FORMAT",
+    help="Lines for people, or JSON, one object a line.",
 )
 @click.option(
     "--log-level",
@@ -110,7 +127,7 @@ def worker(
     reload: bool,
     log_format: str,
     log_level: str,
-    **given: timedelta | int | None,
+    **given: timedelta | int | str | None,
 ) -> None:
     """Run the jobs of the tasks at MODULE:TASKS, such as myapp.jobs:tasks."""
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -6,6 +6,7 @@ WITH late AS MATERIALIZED (
     SELECT id
     FROM pgqueue.jobs
     WHERE expires_at <= now() AND state = 'available'
+        AND expires_at >= coalesce(now() - %(within_s)s::float8 * interval '1 second', '-infinity')
     ORDER BY expires_at
     LIMIT %(limit)s::bigint
     FOR NO KEY UPDATE SKIP LOCKED

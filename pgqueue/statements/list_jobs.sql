@@ -1,10 +1,11 @@
 -- A page of jobs, newest first: those among the next %(window)s that fit.
 --
--- By id, backwards through the primary key of jobs and finished_jobs_id of each partition. No index
--- serves every mixture of state, queue and task, and a rare one could be a million rows away: so one
--- statement looks at a bounded number of rows, says where it stopped, and the caller asks again.
--- The boolean parameters switch a table off before it is looked at. run_at is the user's own, and
--- may be one that Python has no datetime for.
+-- By id, backwards through the primary key of jobs and finished_jobs_id of each partition; of one
+-- batch, through jobs_batch and finished_jobs_batch. No index serves every mixture of state, queue
+-- and task, and a rare one could be a million rows away: so one statement looks at a bounded number
+-- of rows, says where it stopped, and the caller asks again. The boolean parameters, and whether
+-- there is a batch, switch a table off before it is looked at. run_at is the user's own, and may be
+-- one that Python has no datetime for.
 -- Returns at least one row: the clock, how many rows were looked at, the id and moment where that
 -- ended (no moment here), and the columns of a job, or NULLs if none fits.
 WITH looked AS MATERIALIZED (
@@ -12,13 +13,26 @@ WITH looked AS MATERIALIZED (
     FROM (
         (SELECT id, NULL::date AS expires_on, state, queue, task
          FROM pgqueue.jobs
-         WHERE %(live)s::boolean AND id < %(before)s::bigint
+         WHERE %(live)s::boolean AND %(batch_id)s::bigint IS NULL AND id < %(before)s::bigint
          ORDER BY id DESC
          LIMIT %(window)s::bigint)
         UNION ALL
         (SELECT id, expires_on, state, queue, task
          FROM pgqueue.finished_jobs
-         WHERE %(finished)s::boolean AND id < %(before)s::bigint
+         WHERE %(finished)s::boolean AND %(batch_id)s::bigint IS NULL AND id < %(before)s::bigint
+         ORDER BY id DESC
+         LIMIT %(window)s::bigint)
+        UNION ALL
+        (SELECT id, NULL::date, state, queue, task
+         FROM pgqueue.jobs
+         WHERE %(live)s::boolean AND batch_id = %(batch_id)s::bigint AND id < %(before)s::bigint
+         ORDER BY id DESC
+         LIMIT %(window)s::bigint)
+        UNION ALL
+        (SELECT id, expires_on, state, queue, task
+         FROM pgqueue.finished_jobs
+         WHERE %(finished)s::boolean AND batch_id = %(batch_id)s::bigint
+            AND id < %(before)s::bigint
          ORDER BY id DESC
          LIMIT %(window)s::bigint)
     ) AS newest

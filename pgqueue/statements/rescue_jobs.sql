@@ -9,6 +9,7 @@ WITH expired AS MATERIALIZED (
     SELECT id
     FROM pgqueue.jobs
     WHERE lease_until < now() AND state = 'running'
+        AND lease_until >= coalesce(now() - %(within_s)s::float8 * interval '1 second', '-infinity')
     ORDER BY lease_until
     LIMIT %(limit)s::bigint
     FOR NO KEY UPDATE SKIP LOCKED

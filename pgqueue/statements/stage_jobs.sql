@@ -4,6 +4,7 @@ WITH due AS MATERIALIZED (
     SELECT id
     FROM pgqueue.jobs
     WHERE state = 'scheduled' AND run_at <= now()
+        AND run_at >= coalesce(now() - %(within_s)s::float8 * interval '1 second', '-infinity')
     ORDER BY run_at
     LIMIT %(limit)s::bigint
     FOR NO KEY UPDATE SKIP LOCKED

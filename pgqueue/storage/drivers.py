@@ -6,8 +6,6 @@ commit one of its own, under the feet of a Session.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor, postgres
@@ -67,8 +65,11 @@ def run(connection: Any, operation: Operation[T], bind_arguments: Any = None) ->
         if alchemy is None:
             raise UnsupportedConnection(connection, _advice(connection, "run", _ACCEPTED))
         cursor = _AlchemyCursor(alchemy)
-    with _encodable(connection):
+    try:
         return _drive(cursor, operation)
+    except UnicodeEncodeError as error:
+        _require_encodable(connection, error)
+        raise
 
 
 async def run_async(connection: Any, operation: Operation[T], bind_arguments: Any = None) -> T:
@@ -78,8 +79,11 @@ async def run_async(connection: Any, operation: Operation[T], bind_arguments: An
     """
     if isinstance(connection, AsyncConnection):
         _require_usable(connection, connection)
-        with _encodable(connection):
+        try:
             return await _drive_async(connection, operation)
+        except UnicodeEncodeError as error:
+            _require_encodable(connection, error)
+            raise
     if _is_any(connection, _ASYNC):
         result: T = await unscoped(connection).run_sync(run, operation, bind_arguments)
         return result
@@ -177,8 +181,7 @@ class _PsycopgCursor:
         self._connection = connection
 
     def execute(self, statement: Statement) -> list[Row]:
-        with _OwnCursor(self._connection, row_factory=tuple_row) as cursor:
-            return cursor.execute(*statement).fetchall()
+        return _OwnCursor(self._connection, row_factory=tuple_row).execute(*statement).fetchall()
 
 
 class _AlchemyCursor:
@@ -206,7 +209,12 @@ def _drive(cursor: "_PsycopgCursor | _AlchemyCursor", operation: Operation[T]) -
     try:
         statement = next(operation)
         while True:
-            statement = operation.send(cursor.execute(statement))
+            try:
+                rows = cursor.execute(statement)
+            except BaseException as error:  # noqa: BLE001  the operation's to judge
+                statement = operation.throw(error)
+            else:
+                statement = operation.send(rows)
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -216,10 +224,14 @@ async def _drive_async(connection: AsyncConnection[Any], operation: Operation[T]
     try:
         statement = next(operation)
         while True:
-            async with _OwnAsyncCursor(connection, row_factory=tuple_row) as cursor:
+            try:
+                cursor = _OwnAsyncCursor(connection, row_factory=tuple_row)
                 await cursor.execute(*statement)
                 rows = await cursor.fetchall()
-            statement = operation.send(rows)
+            except BaseException as error:  # noqa: BLE001  the operation's to judge
+                statement = operation.throw(error)
+            else:
+                statement = operation.send(rows)
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -272,18 +284,13 @@ def _require_usable(given: Any, driver: Any) -> None:
     """Refuse a closed connection and a failed transaction before they confuse anybody."""
     if driver is None or driver.closed:
         raise UnsupportedConnection(given, "it is closed; open a new one")
-    if driver.info.transaction_status == TransactionStatus.INERROR:
+    if driver.pgconn.transaction_status == TransactionStatus.INERROR:
         raise UnsupportedConnection(given, _FAILED)
 
 
-@contextmanager
-def _encodable(given: Any) -> Iterator[None]:
+def _require_encodable(given: Any, error: UnicodeEncodeError) -> None:
     """Say which encoding it is that cannot hold what was to be sent."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        if error.encoding == "utf-8":  # half a surrogate pair: not the connection's fault
-            raise
+    if error.encoding != "utf-8":  # half a surrogate pair is not the connection's fault
         raise UnsupportedConnection(
             given,
             f"its client_encoding ({error.encoding}) has no character for what is to be stored; "

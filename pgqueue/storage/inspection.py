@@ -112,6 +112,7 @@ class JobDetails(NamedTuple):
     metadata: str | None
     result: str | None
     history: str | None
+    fingerprint: str | None
     attempts: tuple[AttemptRecord, ...] = ()
     audit: tuple[AuditRecord, ...] = ()
     progress: ProgressRecord | None = None

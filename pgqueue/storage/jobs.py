@@ -58,9 +58,10 @@ class Rescued(NamedTuple):
         return sum(self)
 
 
-def rescue(*, limit: int) -> Operation[Rescued]:
-    """Take back up to *limit* jobs whose lease ran out, whoever held them."""
-    rows = yield from query("rescue_jobs", limit=limit)
+def rescue(*, limit: int, within: float | None = None) -> Operation[Rescued]:
+    """Take back up to *limit* jobs whose lease ran out, whoever held them; of those that did so
+    *within* the last seconds, if that is said."""
+    rows = yield from query("rescue_jobs", limit=limit, within_s=within)
     return Rescued._make(rows[0][:3])
 
 
@@ -71,15 +72,17 @@ class Staged(NamedTuple):
     next_in_ms: int | None
 
 
-def stage(*, limit: int) -> Operation[Staged]:
-    """Make up to *limit* due jobs available, longest due first."""
-    rows = yield from query("stage_jobs", limit=limit)
+def stage(*, limit: int, within: float | None = None) -> Operation[Staged]:
+    """Make up to *limit* due jobs available, longest due first; of those that fell due *within* the
+    last seconds, if that is said."""
+    rows = yield from query("stage_jobs", limit=limit, within_s=within)
     return Staged._make(rows[0][:2])
 
 
-def expire(*, limit: int) -> Operation[int]:
-    """Bury up to *limit* waiting jobs whose "do not start after" has passed; return how many."""
-    rows = yield from query("expire_jobs", limit=limit)
+def expire(*, limit: int, within: float | None = None) -> Operation[int]:
+    """Bury up to *limit* waiting jobs whose "do not start after" has passed, *within* the last
+    seconds if that is said; return how many."""
+    rows = yield from query("expire_jobs", limit=limit, within_s=within)
     return int(rows[0][0])
 
 

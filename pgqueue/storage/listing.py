@@ -97,7 +97,7 @@ def list_jobs(
     by_death = state == State.DEAD and batch_id is None
     if before is not None and (position.died_at is not None) != by_death:
         raise InvalidOption("before", f"{before!r} is not from a page of this list")
-    statement = _STATEMENTS.get(state or "", "list_jobs") if batch_id is None else "list_batch_jobs"
+    statement = "list_jobs" if batch_id is not None else _STATEMENTS.get(state or "", "list_jobs")
     jobs: list[JobSummary] = []
     looked_at, window = 0, FIRST_LOOK
     while True:

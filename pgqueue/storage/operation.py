@@ -1,7 +1,8 @@
 """An operation is a generator: it yields statements and is sent their rows.
 
 The logic of an operation is thus written once, for sync and async connections of both libraries;
-the drivers that execute it are ten lines each (``drivers.py``).
+the drivers that execute it are ten lines each (``drivers.py``). Where a statement fails, its error
+is raised at the ``yield``.
 """
 
 from collections.abc import Generator, Mapping

@@ -4,6 +4,7 @@ import asyncio
 import copy
 from typing import Any, cast
 
+from pgqueue import tracer
 from pgqueue.context import Context
 from pgqueue.outcome import Outcome
 from pgqueue.tasks import Task, Tasks
@@ -25,7 +26,10 @@ class InProcessExecutor(Executor):
     async def run(self, hold: Hold) -> Outcome:
         """Run the job to its outcome, and end it when its time is up."""
         hold.started = boottime()
-        running = asyncio.ensure_future(self.execute(hold))
+        attempt = self.execute(hold)
+        if tracer.active is not None:
+            attempt = tracer.active.attempt(hold.job, attempt)
+        running = asyncio.ensure_future(attempt)
         hold.task = cast(asyncio.Task[None], running)  # it is only ever cancelled
         if hold.job.timeout is not None:
             loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Collection
 
 from pgqueue.storage import upkeep
@@ -13,15 +14,42 @@ log = logging.getLogger("pgqueue.worker")
 _LAZY_SECONDS = 0.05
 _PATIENCE = 2.0
 _AGAIN = 30.0
+_MANY_CLAIMS, _FLOW_SECONDS = 8, 0.1
+_EBB_SECONDS = 0.05
+
+
+class Flow:
+    """Whether jobs come in a steady flow. To look for them every few milliseconds then costs less
+    than to be rung for each: a transaction that notifies makes all others that do wait for it."""
+
+    def __init__(self) -> None:
+        self._claims: deque[float] = deque(maxlen=_MANY_CLAIMS)
+        self._is_on = False
+
+    def claimed(self) -> None:
+        """A claim has just brought something."""
+        now = boottime()
+        self._claims.append(now)
+        if len(self._claims) == _MANY_CLAIMS and now - self._claims[0] < _FLOW_SECONDS:
+            self._is_on = True
+
+    @property
+    def is_on(self) -> bool:
+        """From so many claims within a tenth of a second until one that brings nothing for half
+        as long."""
+        if self._is_on and boottime() - self._claims[-1] > _EBB_SECONDS:
+            self._is_on = False
+            self._claims.clear()
+        return self._is_on
 
 
 class Bell:
     """Shared advisory locks on a session: gone with the connection, nothing to clean up.
 
     Held for queues that have less work than the worker has slots for, and a moment longer, so that
-    it is not taken up and let go with every job. *own*: the session serves nothing else, so it may
-    fail by itself and the worker only polls. So it does behind a transaction pooler, where session
-    locks are anybody's.
+    it is not taken up and let go with every job; not while jobs come in a steady flow. *own*: the
+    session serves nothing else, so it may fail by itself and the worker only polls. So it does
+    behind a transaction pooler, where session locks are anybody's.
     """
 
     def __init__(self, session: Session, *, own: bool) -> None:
@@ -31,12 +59,13 @@ class Bell:
         self._held: frozenset[str] = frozenset()
         self._held_on: object = None
         self._needless_since: float | None = None
+        self.flow = Flow()
         self._given_up_until = 0.0
 
     @property
     def is_held(self) -> bool:
         """Whether there is nothing more to do before sleeping."""
-        if not self._hungry or boottime() < self._given_up_until:
+        if not self._hungry or self.flow.is_on or boottime() < self._given_up_until:
             return True
         if not self._session.is_open:
             return False
@@ -54,11 +83,14 @@ class Bell:
         bells when one of them has had enough to do for a while."""
         self._hungry = frozenset(hungry)
         now = boottime()
-        if self._ours() <= self._hungry:
-            self._needless_since = None
-        elif self._needless_since is None:
-            self._needless_since = now
-        elif now - self._needless_since > _LAZY_SECONDS:
+        if self.flow.is_on:
+            is_needless = bool(self._ours())
+        elif self._ours() <= self._hungry:
+            self._needless_since, is_needless = None, False
+        else:
+            self._needless_since = self._needless_since or now
+            is_needless = now - self._needless_since > _LAZY_SECONDS
+        if is_needless:
             self._held = frozenset()
             await self._bounded(self._session.run(upkeep.release_bells()))
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pgqueue import tracer
 from pgqueue.context import Why
 from pgqueue.job import Job
 from pgqueue.outcome import Outcome, Released
@@ -132,7 +133,7 @@ class Crew:
         self._running.add(hold)
         hold.started = boottime()
         self._on_start(hold.job, hold.started)
-        asyncio.Task(
+        hold.task = asyncio.Task(
             self._run(hold, lane),
             loop=asyncio.get_running_loop(),
             context=self._base.copy(),
@@ -141,8 +142,12 @@ class Crew:
         return True
 
     async def _run(self, hold: Hold, lane: Lane) -> None:
-        hold.task = asyncio.current_task()
-        outcome = await self._executor.execute(hold)
+        if hold.task is None:  # it was started before it was named
+            hold.task = asyncio.current_task()
+        running = self._executor.execute(hold)
+        if tracer.active is not None:
+            running = tracer.active.attempt(hold.job, running)
+        outcome = await running
         self._running.discard(hold)
         lane.learn(outcome.ended - outcome.started)
         if hold.thread is not None and not hold.thread.done():
@@ -154,7 +159,7 @@ class Crew:
         else:
             lane.running -= 1
         hold.outcome = outcome
-        hold.stop.closed = True
+        hold.stop.close()
         self._on_outcome(outcome)
         if lane.waiting:
             self.fill()
@@ -166,7 +171,7 @@ class Crew:
 
     def _end(self, hold: Hold, outcome: Callable[[Hold], Outcome]) -> None:
         hold.outcome = outcome(hold)
-        hold.stop.closed = True
+        hold.stop.close()
         self._on_outcome(hold.outcome)
 
 

@@ -136,7 +136,7 @@ class Executor:
         if task.executor == "thread":
             return partial(self._in_thread, task, hold, context, function)
         function = self._gated(task, context, function)
-        self._listen_for_stop(hold)
+        _listen_for_stop(hold)
         if task.transactional:
             return partial(_in_transaction, context, function)
         return function
@@ -155,7 +155,7 @@ class Executor:
             function = partial(pass_gate_in_thread, task.safety, context, loop, function)
         if task.transactional:
             function = partial(_in_sync_transaction, context, function)
-        self._listen_for_stop(hold, only=Why.LOST)
+        _listen_for_stop(hold, only=Why.LOST)
         copy = contextvars.copy_context()
         hold.thread = self._threads.submit(copy.run, _caught, function)
         value, error = await asyncio.wrap_future(hold.thread)
@@ -176,19 +176,6 @@ class Executor:
         if outcome.result is None:
             return None
         return task.read_result(outcome.result, job_id=hold.job.id, task=hold.job.task)
-
-    def _listen_for_stop(self, hold: Hold, only: Why | None = None) -> None:
-        """Cancel the asyncio task on a request to stop. A thread goes on regardless: it is given up
-        only when its outcome no longer matters."""
-        loop = asyncio.get_running_loop()
-
-        def on_request(why: Why) -> None:
-            if hold.task is not None and only in (None, why):
-                loop.call_soon_threadsafe(hold.task.cancel)
-
-        hold.stop.on_request = on_request
-        if hold.stop.why is not None:
-            on_request(hold.stop.why)
 
     def _ended(self, hold: Hold, context: Context, error: BaseException, started: float) -> Outcome:
         job = hold.job
@@ -217,6 +204,20 @@ class Executor:
         ):
             return attempt.stopped(job, hold.stop.why, started)
         return attempt.conclude(task, job, error, started, hold.stop.why)
+
+
+def _listen_for_stop(hold: Hold, only: Why | None = None) -> None:
+    """Cancel the asyncio task on a request to stop. A thread goes on regardless: it is given up
+    only when its outcome no longer matters."""
+    hold.stop.on_request = partial(_cancel, hold, only)
+    if hold.stop.why is not None:
+        _cancel(hold, only, hold.stop.why)
+
+
+def _cancel(hold: Hold, only: Why | None, why: Why) -> None:
+    """Called in whichever thread asks."""
+    if hold.task is not None and only in (None, why):
+        hold.task.get_loop().call_soon_threadsafe(hold.task.cancel)
 
 
 async def _end(outcome: Outcome) -> Any:

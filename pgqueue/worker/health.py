@@ -1,9 +1,12 @@
-"""``/live`` and ``/ready`` for those who watch processes; on the loopback interface only."""
+"""``/live`` and ``/ready`` for those who watch processes, and ``/metrics`` for Prometheus."""
 
-import asyncio
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any, Protocol
 
-from pgqueue.errors import PgqueueError
+from pgqueue.metrics import Reading, Shared, page
+from pgqueue.serving import Answer, Routes, serve
+from pgqueue.worker.settings import Settings
 
 
 class Observed(Protocol):
@@ -16,34 +19,36 @@ class Observed(Protocol):
     def is_ready(self) -> bool: ...
 
 
-async def serve_health(worker: Observed, port: int) -> None:
-    """Forever: answer ``GET /live`` and ``GET /ready`` with 200 or 503."""
+def doors(
+    settings: Settings, observed: Observed, read: Callable[[], Awaitable[Reading]]
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """Return what is to be served by these settings, by name: health checks on the loopback
+    interface only, metrics where they say; both there, if they are to have one port. *read*: reads
+    the figures."""
+    found = {}
+    health: Routes = {}
+    if settings.health_port is not None:
+        health = _health(observed)
+        if settings.health_port != settings.metrics_port:
+            found["health"] = serve(health, port=settings.health_port, purpose="health checks")
+            health = {}
+    if settings.metrics_port is not None:
+        routes = {**health, "/metrics": page(Shared(read))}
+        found["metrics"] = serve(
+            routes, host=settings.metrics_host, port=settings.metrics_port, purpose="scrapes"
+        )
+    return found
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(5):
-                request = (await reader.readline()).split()
-                path = request[1] if len(request) > 1 else b""
-                good = {b"/live": worker.is_alive, b"/ready": worker.is_ready}.get(path)
-                status = "404 Not Found"
-                if good is not None:
-                    status = "200 OK" if good else "503 Service Unavailable"
-                body = f"{status}\n"
-                writer.write(
-                    f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n"
-                    f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
-                )
-                await writer.drain()
-        except (TimeoutError, ConnectionError):
-            pass
-        finally:
-            writer.close()
 
-    try:
-        server = await asyncio.start_server(answer, "127.0.0.1", port)
-    except OSError as error:
-        raise PgqueueError(
-            f"cannot answer health checks on port {port}: {error.strerror}; choose another one"
-        ) from error
-    async with server:
-        await server.serve_forever()
+def _health(observed: Observed) -> Routes:
+    async def live(headers: Mapping[str, str]) -> Answer:
+        return _verdict(observed.is_alive)
+
+    async def ready(headers: Mapping[str, str]) -> Answer:
+        return _verdict(observed.is_ready)
+
+    return {"/live": live, "/ready": ready}
+
+
+def _verdict(good: bool) -> Answer:
+    return Answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)

@@ -1,6 +1,7 @@
 """The heartbeat: a thread with its own connection that renews leases, whatever the event loop
 does."""
 
+import contextvars
 import logging
 import os
 import random
@@ -69,7 +70,12 @@ class Heartbeat:
         self._outage = Outage("heartbeat")
         self._stopped = threading.Event()
         self._due = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pgqueue-heartbeat", daemon=True)
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=[self._run],
+            name="pgqueue-heartbeat",
+            daemon=True,
+        )
         self.last_success = boottime()
 
     def start(self) -> None:
@@ -87,6 +93,12 @@ class Heartbeat:
     @property
     def is_running(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether its connection is open, as far as is known."""
+        connection = self._connection
+        return connection is not None and not connection.closed
 
     def is_fresh(self, hold: Hold) -> bool:
         """Whether *hold* surely has its lease: the start gate, for machines that were asleep."""

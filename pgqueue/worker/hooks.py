@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import json
 import logging
 import math
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 
 from pgqueue.events import JobEvent
 from pgqueue.job import Job, Reason
+from pgqueue.metadata import trace_id_of
 from pgqueue.outcome import Committed, Crashed, Died, Outcome, Retried, Snoozed, Succeeded
 from pgqueue.redaction import shown
 from pgqueue.tasks import Tasks
@@ -126,13 +126,8 @@ class Reporter:
             error_type="Crashed" if isinstance(outcome, Crashed) else failure and failure.type,
             fingerprint=failure and failure.fingerprint,
             reason=reason,
-            trace_id=_trace_id(job),
+            trace_id=trace_id_of(job.metadata),
         )
-
-
-def _trace_id(job: Job) -> str | None:
-    metadata = json.loads(job.metadata) if job.metadata else None
-    return metadata.get("trace_id") if isinstance(metadata, dict) else None
 
 
 def _log_failure(event: JobEvent) -> None:

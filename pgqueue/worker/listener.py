@@ -8,6 +8,7 @@ from collections.abc import Callable
 from psycopg import AsyncConnection, Notify
 from psycopg.rows import TupleRow
 
+from pgqueue.metrics import Reading
 from pgqueue.storage.connect import connect_async, is_pooled
 from pgqueue.worker.outage import Outage
 
@@ -31,6 +32,8 @@ class Ears:
     def __init__(self) -> None:
         self.on_ring: Callable[[str], None] = lambda queue: None
         self.on_cancel: Callable[[int], None] = lambda job_id: None
+        self.on_figures: Callable[[], Reading] | None = None
+        """Reads the worker's figures, for ears that are asked for them."""
         self.is_up = False
         """Whether notifications arrive, as far as is known."""
 

@@ -1,14 +1,13 @@
 """Logging of a worker process: lines for people, or one JSON object a line for machines."""
 
-import json
 import logging
 import re
-from datetime import UTC, datetime
 
 from pgqueue.context import JobFields
-from pgqueue.redaction import redact, redact_json
+from pgqueue.redaction import redact
+from pgqueue.worker.jsonlines import JsonFormatter
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+__all__ = ["JsonFormatter", "TextFormatter", "configure", "configured"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -33,36 +32,16 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line; whatever was given as ``extra`` is a key of its own. No
-    credentials."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        for name, value in record.__dict__.items():
-            if name not in _STANDARD and value is not None:
-                fields[name] = value
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        elif record.exc_text:  # a process child's, formatted there
-            fields["exception"] = record.exc_text
-        told = {name: redact(v) if isinstance(v, str) else v for name, v in fields.items()}
-        return redact_json(json.dumps(told, default=str, ensure_ascii=False))
-
-
 def configure(format: str = "text", level: int = logging.INFO) -> None:
-    """Log to stderr. *format*: ``text`` or ``json``. Every line inside a handler names its job."""
+    """Log to stderr. *format*: ``text`` or ``json``, which takes in Python's warnings, too. Every
+    line inside a handler names its job."""
     global _format
     _format = format
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     handler.addFilter(JobFields())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(format == "json")
 
 
 def configured() -> tuple[str, int]:

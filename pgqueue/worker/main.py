@@ -2,6 +2,7 @@
 
 import psycopg
 
+from pgqueue.metrics import require_client
 from pgqueue.storage.connect import connect
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.worker.loading import load_tasks
@@ -19,6 +20,8 @@ def run(
     · 75: a handler is stuck, start me again. A second signal stops at once. Raises
     :class:`PgqueueError` if the tasks cannot be loaded, and what psycopg raises for a DSN that no
     waiting makes right, if several parts would otherwise each complain of it."""
+    if settings.metrics_port is not None:
+        require_client()
     if processes > 1 or reload:
         load_tasks(tasks_path)  # a wrong path is an error here, not in every child
         _knock(dsn)

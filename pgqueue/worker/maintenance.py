@@ -12,6 +12,7 @@ from pgqueue.errors import PgqueueError
 from pgqueue.storage import batches, jobs, noting, rollups, schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.outlook import Outlook
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
 from pgqueue.worker.ticker import Ticker
@@ -53,7 +54,10 @@ class Maintenance:
         self._awake_since = 0.0
         self._closed = 0
         self._pruned_to = 0
+        self._scheduled, self._leased, self._expiring = Outlook(), Outlook(), Outlook()
         self.last_success = boottime()
+        self.rescued = 0
+        """How many jobs were taken back from workers that vanished."""
         self._stage = Chore("stage", self._do_stage)
         ticker = Ticker(session)
         self._chores = [
@@ -120,7 +124,9 @@ class Maintenance:
             self._awake_since = boottime()
 
     async def _do_stage(self) -> float:
-        staged = await self.session.run(jobs.stage(limit=LIMIT))
+        within = self._scheduled.begin()
+        staged = await self.session.run(jobs.stage(limit=LIMIT, within=within))
+        self._scheduled.end(complete=staged.staged < LIMIT)
         if staged.staged >= LIMIT:
             return 0.0
         if staged.next_in_ms is None:
@@ -134,8 +140,11 @@ class Maintenance:
         patience = self._lease / 3 + 2 - (boottime() - up_since)
         if patience > 0:
             return patience
-        rescued = await self.session.run(jobs.rescue(limit=LIMIT))
+        within = self._leased.begin()
+        rescued = await self.session.run(jobs.rescue(limit=LIMIT, within=within))
+        self._leased.end(complete=rescued.total < LIMIT)
         if rescued.total:
+            self.rescued += rescued.total
             log.warning(
                 "took back %d jobs whose workers vanished: %d to run again, %d dead, %d cancelled",
                 rescued.total,
@@ -144,7 +153,9 @@ class Maintenance:
         return 0.0 if rescued.total >= LIMIT else self._settings.rescue_every.total_seconds()
 
     async def _do_expire(self) -> float:
-        expired = await self.session.run(jobs.expire(limit=LIMIT))
+        within = self._expiring.begin()
+        expired = await self.session.run(jobs.expire(limit=LIMIT, within=within))
+        self._expiring.end(complete=expired < LIMIT)
         return 0.0 if expired >= LIMIT else _TICK
 
     async def _do_close_batches(self) -> float:
@@ -167,8 +178,9 @@ class Maintenance:
         return max(_FOLD_EVERY, 10 * (boottime() - began))  # see close batches
 
     async def _do_evaluate_alerts(self) -> float:
+        began = boottime()
         await self.session.run(rollups.evaluate_alerts())
-        return _EVALUATE_EVERY
+        return max(_EVALUATE_EVERY, 10 * (boottime() - began))  # see close batches
 
     async def _do_prune(self) -> float:
         pruned = await self.session.run(upkeep.prune(limit=LIMIT))

@@ -40,18 +40,32 @@ class ParentsEars(Ears):
         self._connection = connection
 
     async def run(self) -> None:
-        reader, _ = await asyncio.open_connection(sock=self._connection)
+        reader, writer = await asyncio.open_connection(sock=self._connection)
+        try:
+            await self._listen(reader, writer)
+        finally:
+            self._answer(writer, 0)  # the last word: the parent goes on counting from it
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             kind, value = json.loads(line)
             if kind == "ring":
                 self.on_ring(value)
             elif kind == "cancel":
                 self.on_cancel(value)
+            elif kind == "figures":
+                self._answer(writer, value)
             else:
                 self.is_up = value
         logging.getLogger("pgqueue.worker").warning("the parent process is gone; stopping")
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.Event().wait()
+
+    def _answer(self, writer: asyncio.StreamWriter, question: int) -> None:
+        """Tell the parent this worker's figures, if they are kept. *question*: its number."""
+        if self.on_figures is not None:
+            answer = [question, self.on_figures().to_json()]
+            writer.write(json.dumps(answer).encode() + b"\n")
 
 
 def receive_order(connection: socket.socket) -> Order:

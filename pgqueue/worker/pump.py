@@ -19,6 +19,7 @@ from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew
+from pgqueue.worker.cursors import Cursors
 from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.noter import Noter
 from pgqueue.worker.notes import Notes
@@ -32,6 +33,7 @@ log = logging.getLogger("pgqueue.worker")
 BATCH = 1000
 _FIRST_WAIT = 0.002
 _DEAF_POLL = 0.25
+_FLOW_POLL = 0.004
 
 
 class Pump:
@@ -73,6 +75,13 @@ class Pump:
         self._wait = _FIRST_WAIT
         self.is_deaf: Callable[[], bool] = lambda: False
         """Whether no ring can be heard at present: then the polls are closer."""
+        self.on_round_trip: Callable[[float], None] | None = None
+        """Called with the seconds that writing outcomes and claiming jobs took, each time."""
+
+    @property
+    def cursors(self) -> Cursors:
+        """Where claims begin while the heads of the queues are slow."""
+        return self._claimer.cursors
 
     def wake(self) -> None:
         """End the present wait: there is an outcome to write, or news of a job in hand."""
@@ -138,6 +147,8 @@ class Pump:
             if not batch or not await self._spare_the_others(batch, error):
                 raise
             return True
+        if self.on_round_trip is not None:
+            self.on_round_trip(boottime() - sent)
         if batch:
             reach("after commit")
         found = looks and bool(answers.pop()[0][0])
@@ -153,6 +164,7 @@ class Pump:
         self._noter.written(said)
         self._made_partitions = False
         if claimed:
+            self._bell.flow.claimed()
             reach("after claim")
         self._crew.offer(self._holdings.add(claimed, sent))
         await self._bell.note(self._claimer.short_of(limits, claimed))
@@ -181,7 +193,9 @@ class Pump:
         if self._may_claim and not self._bell.is_held and await self._bell.hold():
             return
         longest = self._settings.poll.total_seconds()
-        if self.is_deaf() or len(self._completer):
+        if self._bell.flow.is_on:
+            longest = min(longest, _FLOW_POLL)
+        elif self.is_deaf() or len(self._completer):
             longest = min(longest, _DEAF_POLL)
         try:
             soonest = min(longest, self._claimer.due_in, self._tally.due_in)

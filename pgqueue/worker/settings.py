@@ -32,6 +32,12 @@ class Settings:
     """A direct DSN for LISTEN, where the other goes through a transaction pooler."""
     health_port: int | None = None
     """Serve /live and /ready on this port of 127.0.0.1."""
+    metrics_port: int | None = None
+    """Serve /metrics on this port, for Prometheus; it may be the same as *health_port*."""
+    metrics_host: str = "127.0.0.1"
+    """The address of the network interface to serve them on."""
+    metered: bool = False
+    """Whether figures are kept without a port (a child of --processes tells them to its parent)."""
     child_max_jobs: int = 1000
     """A process child is replaced after so many jobs."""
     child_memory_mb: int | None = None

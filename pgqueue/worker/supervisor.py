@@ -2,12 +2,9 @@
 them."""
 
 import asyncio
-import json
 import logging
 import random
 import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -15,18 +12,19 @@ from typing import Any
 
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.exits import EXIT_CONFIGURE, EXIT_OK, condemn
-from pgqueue.worker.health import serve_health
+from pgqueue.worker.gatherer import Gatherer
+from pgqueue.worker.health import doors
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.logs import configured
 from pgqueue.worker.maintenance import Maintenance
-from pgqueue.worker.member import Order, send_order
+from pgqueue.worker.member import Order
+from pgqueue.worker.members import Member
 from pgqueue.worker.reloading import changes
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
 
 log = logging.getLogger("pgqueue.worker")
 
-_MAIN = "from pgqueue.worker.member import main; raise SystemExit(main())"
 _POLL = 0.05
 _FIRST_PAUSE = 0.5
 _HEALTHY_AFTER = 10.0
@@ -46,40 +44,18 @@ def supervise(
     order = Order(
         tasks_path,
         dsn,
-        replace(settings, maintenance=False, health_port=None),
+        replace(
+            settings,
+            maintenance=False,
+            health_port=None,
+            metrics_port=None,
+            metered=settings.metrics_port is not None,
+        ),
         sys.path,
         format,
         level,
     )
     return asyncio.run(Supervisor(order, settings, processes, reload).run())
-
-
-class Member:
-    """One worker process, and the line to it."""
-
-    def __init__(self, order: Order) -> None:
-        self._line, theirs = socket.socketpair()
-        with theirs:
-            # A session of its own: a Ctrl-C in the terminal is for the parent to pass on.
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        self.started_at = boottime()
-        send_order(self._line, order)
-        self._line.setblocking(False)
-
-    def tell(self, kind: str, value: str | int | bool) -> None:
-        """Pass on what was heard. A hint: one that does not get through is made up for by
-        polling."""
-        try:
-            self._line.send(json.dumps([kind, value]).encode() + b"\n")
-        except OSError:
-            log.debug("member %d does not listen", self.process.pid)
-
-    def close(self) -> None:
-        self._line.close()
 
 
 class Supervisor:
@@ -105,12 +81,13 @@ class Supervisor:
         listener.on_ring = lambda queue: self._tell("ring", queue)
         listener.on_cancel = lambda job_id: self._tell("cancel", job_id)
         session = Session(self._order.dsn, "maintenance")
+        maintenance = Maintenance(session, self._settings)
+        self._gatherer = Gatherer(self._members, listener, maintenance)
         parts: dict[str, Coroutine[Any, Any, None]] = {
             "listener": listener.run(),
-            "maintenance": Maintenance(session, self._settings).run(),
+            "maintenance": maintenance.run(),
+            **doors(self._settings, self, self._gatherer.read),
         }
-        if self._settings.health_port is not None:
-            parts["health"] = serve_health(self, self._settings.health_port)
         if self._reload:
             parts["reload"] = self._watch_sources()
         chores = [asyncio.create_task(self._guard(name, part)) for name, part in parts.items()]
@@ -151,6 +128,7 @@ class Supervisor:
                 continue
             self._members.remove(member)
             member.close()
+            self._gatherer.retire(member)
             if code == EXIT_CONFIGURE and not self._reload:
                 self._exit = EXIT_CONFIGURE
                 self._stop()
@@ -172,6 +150,7 @@ class Supervisor:
         for at in due:
             self._start_at.remove(at)
             member = Member(self._order)
+            member.listen()
             member.tell("up", self._listener.is_up)
             self._members.append(member)
 

@@ -2,6 +2,7 @@
 
 Every job passes here twice, so what is written twice below is written for speed."""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +28,10 @@ BUCKETS = 28
 
 _BITS = 64
 _LONG = timedelta(days=30)
+_NUMBERS = (
+    *("started", "succeeded", "failed", "timed_out", "crashed", "cancelled", "snoozed"),
+    *("released", "retried", "dead", "wait", "run"),
+)
 
 
 class Counts:
@@ -57,6 +62,15 @@ class Counts:
         self.waits = [0] * _BITS
         self.runs = [0] * _BITS
 
+    def add(self, other: "Counts") -> None:
+        """Count what *other* has counted too."""
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.longest_wait = max(self.longest_wait, other.longest_wait)
+        self.longest_run = max(self.longest_run, other.longest_run)
+        self.waits = [one + more for one, more in zip(self.waits, other.waits, strict=True)]
+        self.runs = [one + more for one, more in zip(self.runs, other.runs, strict=True)]
+
 
 class Tally:
     """The counts that were not told yet.
@@ -71,6 +85,8 @@ class Tally:
         self._offset = 0.0
         self._is_even = False
         self._due_at = 0.0
+        self.on_taken: Callable[[str, str, Counts], None] | None = None
+        """Called with queue, task and counts once they are taken to be told."""
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -128,17 +144,25 @@ class Tally:
         They are gone from here: counts whose telling has no answer are rather lost, and found again
         in history, than told twice."""
         taken, self._counts = self._counts, {}
+        if self.on_taken is not None:
+            for (_, queue, task), counts in taken.items():
+                self.on_taken(queue, task, counts)
         return [
             {
                 "at": minute * 60,
                 "queue": queue,
                 "task": task,
                 **{name: getattr(counts, name) for name in Counts.__slots__},
-                "waits": _trimmed(counts.waits),
-                "runs": _trimmed(counts.runs),
+                "waits": trimmed(counts.waits),
+                "runs": trimmed(counts.runs),
             }
             for (minute, queue, task), counts in taken.items()
         ]
+
+    def untold(self) -> Iterator[tuple[str, str, Counts]]:
+        """Return queue, task and counts of what was not taken yet."""
+        for (_, queue, task), counts in self._counts.items():
+            yield queue, task, counts
 
     def _begin(self, key: tuple[int, str, str]) -> Counts:
         if not self._counts:
@@ -177,8 +201,8 @@ def _count(counts: Counts, outcome: Outcome) -> bool:
     return True
 
 
-def _trimmed(bits: list[int]) -> list[int]:
-    """The buckets, without the zeros at their end."""
+def trimmed(bits: list[int]) -> list[int]:
+    """Return the buckets, without the zeros at their end."""
     histogram = [*bits[: BUCKETS - 1], sum(bits[BUCKETS - 1 :])]
     while histogram and not histogram[-1]:
         histogram.pop()

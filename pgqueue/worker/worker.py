@@ -1,26 +1,30 @@
 """The worker: puts the parts together, starts them in the order of flow, stops them likewise."""
 
 import asyncio
+import contextvars
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 
-from pgqueue.context import Why
+from pgqueue.context import Why, enter_worker
 from pgqueue.errors import PgqueueError
+from pgqueue.metrics import require_client
 from pgqueue.outcome import Released
 from pgqueue.storage import jobs, schedules, schema, upkeep
 from pgqueue.storage.sqlstate import Remedy, is_refusal, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.exits import EXIT_OK, EXIT_STUCK, condemn, sentence
-from pgqueue.worker.health import serve_health
+from pgqueue.worker.health import doors
 from pgqueue.worker.holdings import Hold
 from pgqueue.worker.life import Life, LifespanFailed, StoppedEarly
 from pgqueue.worker.listener import Ears
+from pgqueue.worker.meter import Meter
 from pgqueue.worker.parts import Frame, Parts, assemble
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
@@ -64,6 +68,7 @@ class Worker:
         self._life = Life(tasks.lifespan)
         self._parts: Parts | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._own = contextvars.Context()
 
     async def run(self) -> int:
         """Work until :meth:`stop` is called; return an exit code: 0, 3 (a person must mend the
@@ -137,6 +142,8 @@ class Worker:
         self._broken = asyncio.get_running_loop().create_future()
         for task in self.tasks:
             _ = task.codec  # an annotation that cannot be understood is an error here and now
+        if self.settings.metrics_port is not None:
+            require_client()
         self._session = Session(self._dsn, "pump")
         try:
             home = await self._prepare()
@@ -144,6 +151,9 @@ class Worker:
         except BaseException:
             await self._session.close()
             raise
+        # What runs here knows to which worker it belongs; who starts the worker is not touched.
+        self._own = contextvars.copy_context()
+        self._own.run(enter_worker, self.id)
         frame = Frame(
             worker_id=self.id,
             tasks=self.tasks,
@@ -153,8 +163,15 @@ class Worker:
             home=home,
             state=state,
         )
-        parts = self._parts = assemble(
-            frame, self._session, ears=self._ears, on_news=self._on_news, on_stuck=self._on_stuck
+        parts = self._parts = self._own.run(
+            partial(
+                assemble,
+                frame,
+                self._session,
+                ears=self._ears,
+                on_news=self._on_news,
+                on_stuck=self._on_stuck,
+            )
         )
         parts.heartbeat.start()
         self._begin("lifespan", self._life.watch())
@@ -163,13 +180,18 @@ class Worker:
         self._begin("listener", parts.ears.run())
         if parts.maintenance is not None:
             self._begin("maintenance", parts.maintenance.run())
-        if self.settings.health_port is not None:
-            self._begin("health", serve_health(self, self.settings.health_port))
+        meter = Meter(parts, self.tasks)
+        if self.settings.metered or self.settings.metrics_port is not None:
+            meter.attach()
+            self._begin("meter", meter.run())
+        for name, door in doors(self.settings, self, meter.read_alone).items():
+            self._begin(name, door)
         log.info(
             "worker %s runs %d tasks from %s",
             self.id,
             len(list(self.tasks)),
             ", ".join(f"{queue}={slots}" for queue, slots in self.settings.queues.items()),
+            extra={"worker_id": self.id},
         )
 
     async def close(self) -> None:
@@ -206,7 +228,10 @@ class Worker:
         self._parts = None
         left = len(parts.holdings)
         log.info(
-            "worker %s stopped%s", self.id, f", {left} jobs left to their leases" if left else ""
+            "worker %s stopped%s",
+            self.id,
+            f", {left} jobs left to their leases" if left else "",
+            extra={"worker_id": self.id},
         )
         await self._life.end(self._hurrying)
 
@@ -240,7 +265,9 @@ class Worker:
                 log.info("schedule %s %s: %s", saved.name, saved.answer, saved.changes or "new")
 
     def _begin(self, name: str, part: Coroutine[Any, Any, None]) -> None:
-        self._running[name] = asyncio.create_task(self._guard(name, part), name=f"pgqueue-{name}")
+        self._running[name] = asyncio.create_task(
+            self._guard(name, part), name=f"pgqueue-{name}", context=self._own.copy()
+        )
 
     async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         """Run a part; what it cannot mend ends the worker."""

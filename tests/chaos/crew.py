@@ -163,5 +163,7 @@ class Crew:
             self._book.write(
                 "shutdown", process=hand.name, seconds=took, allowed=GRACE + 5.5, at=now()
             )
-        if not hand.is_doomed and (hand.told_at is None or code != 0):
+        # Told before it had begun, and ready to be: it had nothing to give back.
+        stillborn = hand.told_at is not None and code == -signal.SIGTERM and not hand.process.log
+        if not hand.is_doomed and not stillborn and (hand.told_at is None or code != 0):
             self.surprises.append(f"{hand.name} ended with exit code {code}")

@@ -18,6 +18,8 @@ CREATE INDEX jobs_actor ON pgqueue.jobs (actor, created_at) WHERE actor IS NOT N
 CREATE INDEX finished_jobs_actor ON pgqueue.finished_jobs (actor, created_at)
     WHERE actor IS NOT NULL;
 CREATE INDEX audit_actor ON pgqueue.audit (actor, at);
+-- list_verbs.sql: what people did within a time.
+CREATE INDEX audit_at ON pgqueue.audit (at, id);
 
 -- What happened, whole when read whole (all of history): look by actor or job_id. A row for each job made, attempt begun or ended, death, end, and verb. actor: whom
 -- the job runs for. done_by: the person, or the worker's id; NULL for pgqueue itself. Nothing of

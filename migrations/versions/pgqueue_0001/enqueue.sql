@@ -452,7 +452,7 @@ RETURN (
 );
 
 -- A guaranteed reaction to a death, whoever caused it: worker, rescuer, expiry. Same statement, same
--- transaction. The reacting job itself has none, so that no chain of deaths can run away. Should it
+-- transaction. It belongs to the trace of the dead one. The reacting job itself has none, so that no chain of deaths can run away. Should it
 -- be refused (by a trigger of the application's, say), the job is dead all the same, and so are those
 -- that die in the same statement: the audit has what was wrong. Only what the next try will mend is
 -- raised, because whoever writes a death tries again.
@@ -465,6 +465,10 @@ BEGIN
             'job_id', NEW.id, 'task', NEW.task, 'queue', NEW.queue, 'reason', NEW.reason,
             'error_type', NEW.error_type, 'error', NEW.error),
         actor => NEW.actor,
+        metadata => (
+            SELECT json_object_agg(key, value) FROM json_each(NEW.metadata)
+            WHERE key IN ('traceparent', 'tracestate', 'baggage')
+        ),
         on_dead_task => ''
     );
     RETURN NULL;

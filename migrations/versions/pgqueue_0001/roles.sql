@@ -21,11 +21,12 @@ RETURN CASE
     WHEN function IN ('make_net', 'make_partition', 'make_partitions', 'forget_partition')
         THEN '{worker}'
     WHEN function IN ('cancel', 'discard') THEN '{operator,worker}'
-    WHEN function IN ('retry', 'edit', 'pause', 'resume', 'cancel_batch', 'retry_batch')
-        THEN '{operator}'
+    WHEN function IN ('retry', 'edit', 'pause', 'resume', 'cancel_batch', 'retry_batch', 'run_now',
+        'reschedule', 'reprioritise', 'move', 'find_matching', 'steer') THEN '{operator}'
     WHEN function = 'sync_schedules' THEN '{admin,worker}'
-    WHEN function IN ('count_queues', 'waiting_ages', 'find_unserved', 'sum_rollups', 'count_held',
-        'measure_alerts', 'rule_for') THEN '{monitor,worker}'
+    WHEN function IN ('count_queues', 'waiting_ages', 'find_unserved', 'sum_rollups', 'sum_totals',
+        'count_held', 'list_running', 'measure_alerts', 'measure_vitals', 'rule_for')
+        THEN '{monitor,worker}'
     WHEN function IN ('group_dead', 'find_retrying', 'latest_verbs', 'job_story', 'why_not_running')
         THEN '{operator,worker}'
     WHEN function IN ('set_queue', 'set_alert', 'adopt', 'save_schedules', 'enable_schedule',

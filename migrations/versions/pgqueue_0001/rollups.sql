@@ -39,12 +39,14 @@ CREATE TABLE pgqueue.tallies (
 CREATE INDEX tallies_at ON pgqueue.tallies (at);
 
 -- The same, summed by span: a 'minute' is kept 48 hours, an 'hour' 30 days, a 'day' 2 years. The
--- present ones grow in place. Minutes, hours and days are those of UTC.
+-- present ones grow in place. Minutes, hours and days are those of UTC. 'ever' is never forgotten and
+-- never lowered, for counters that others keep reading: at is when a task of a queue was first
+-- counted, and what comes after the first 1,000 of them is in one row, 'other', at '-infinity'.
 CREATE TABLE pgqueue.rollups (
     span text NOT NULL,
     LIKE pgqueue.tallies INCLUDING DEFAULTS,
     PRIMARY KEY (span, at, queue, task),
-    CONSTRAINT rollups_span CHECK (span IN ('minute', 'hour', 'day'))
+    CONSTRAINT rollups_span CHECK (span IN ('minute', 'hour', 'day', 'ever'))
 ) WITH (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.05,
@@ -115,11 +117,13 @@ BEGIN
 END
 $$;
 
--- Fold what workers have told into minutes, hours and days at once, so that each is right at any
+-- Fold what workers have told into minutes, hours, days and ever at once, so that each is right at any
 -- moment and none is computed from another. One folder at a time; the others are told 0.
 -- Returns how many tallies are gone: as many as at_most, and there may be more.
 CREATE FUNCTION pgqueue.fold_tallies(at_most bigint DEFAULT 10000) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET enable_hashjoin = on
+AS $$
 DECLARE
     folded bigint;
 BEGIN
@@ -130,9 +134,19 @@ BEGIN
         DELETE FROM pgqueue.tallies
         WHERE ctid = ANY(ARRAY(SELECT ctid FROM pgqueue.tallies ORDER BY at LIMIT at_most))
         RETURNING *
+    ), known AS MATERIALIZED (
+        SELECT at, queue, task FROM pgqueue.rollups WHERE span = 'ever' AND at > '-infinity'
+    ), named AS MATERIALIZED (
+        SELECT at, queue, task FROM known
+        UNION ALL
+        (SELECT min(at), queue, task FROM told
+         WHERE (queue, task) NOT IN (SELECT queue, task FROM known)
+         GROUP BY queue, task
+         ORDER BY min(at), queue, task
+         LIMIT greatest(0, 1000 - (SELECT count(*) FROM known)))
     ), summed AS MATERIALIZED (
         SELECT
-            span, date_trunc(span, at, 'UTC') AS at, queue, task,
+            place.span, place.at, place.queue, place.task,
             sum(started)::bigint AS started, sum(succeeded)::bigint AS succeeded,
             sum(failed)::bigint AS failed, sum(timed_out)::bigint AS timed_out,
             sum(crashed)::bigint AS crashed, sum(lost)::bigint AS lost,
@@ -143,8 +157,15 @@ BEGIN
             sum(run) AS run, max(longest_run) AS longest_run,
             pgqueue.sum_histograms(waits) AS waits, pgqueue.sum_histograms(runs) AS runs
         FROM told
-        CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS spans (span)
-        GROUP BY span, date_trunc(span, at, 'UTC'), queue, task
+        LEFT JOIN named ON named.queue = told.queue AND named.task = told.task
+        CROSS JOIN LATERAL (VALUES
+            ('minute', date_trunc('minute', told.at, 'UTC'), told.queue, told.task),
+            ('hour', date_trunc('hour', told.at, 'UTC'), told.queue, told.task),
+            ('day', date_trunc('day', told.at, 'UTC'), told.queue, told.task),
+            ('ever', coalesce(named.at, '-infinity'), coalesce(named.queue, 'other'),
+                coalesce(named.task, 'other'))
+        ) AS place (span, at, queue, task)
+        GROUP BY place.span, place.at, place.queue, place.task
     ), written AS (
         INSERT INTO pgqueue.rollups AS known
         SELECT * FROM summed ORDER BY span, at, queue, task
@@ -204,6 +225,59 @@ BEGIN ATOMIC
         WHERE at >= since AND date_trunc(of_span, at, 'UTC') >= since
     ) AS known
     GROUP BY queue, CASE WHEN by_moment THEN at END, CASE WHEN by_task THEN task ELSE '' END;
+END;
+
+-- What was ever counted, told and folded together, by task: at is when that began. Grows only, but for
+-- a restore of the database. A task that was declared and never run is there with zeros.
+CREATE FUNCTION pgqueue.sum_totals() RETURNS SETOF pgqueue.tallies
+LANGUAGE sql STABLE
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = on
+SET jit = off
+BEGIN ATOMIC
+    WITH ever AS MATERIALIZED (
+        SELECT
+            at, queue, task, started, succeeded, failed, timed_out, crashed, lost, cancelled,
+            snoozed, released, retried, dead, wait, longest_wait, run, longest_run, waits, runs
+        FROM pgqueue.rollups
+        WHERE span = 'ever'
+    ), known AS MATERIALIZED (
+        SELECT at, queue, task FROM ever WHERE at > '-infinity'
+    ), named AS MATERIALIZED (  -- as they will be when they are folded
+        SELECT at, queue, task FROM known
+        UNION ALL
+        (SELECT min(told.at), told.queue, told.task FROM pgqueue.tallies AS told
+         WHERE (told.queue, told.task) NOT IN (SELECT known.queue, known.task FROM known)
+         GROUP BY told.queue, told.task
+         ORDER BY min(told.at), told.queue, told.task
+         LIMIT greatest(0, 1000 - (SELECT count(*) FROM known)))
+    )
+    SELECT
+        min(at), queue, task,
+        sum(started)::bigint, sum(succeeded)::bigint, sum(failed)::bigint, sum(timed_out)::bigint,
+        sum(crashed)::bigint, sum(lost)::bigint, sum(cancelled)::bigint, sum(snoozed)::bigint,
+        sum(released)::bigint, sum(retried)::bigint, sum(dead)::bigint,
+        sum(wait), max(longest_wait), sum(run), max(longest_run),
+        pgqueue.sum_histograms(waits), pgqueue.sum_histograms(runs)
+    FROM (
+        SELECT * FROM ever
+        UNION ALL
+        SELECT
+            coalesce(named.at, '-infinity'), coalesce(named.queue, 'other'),
+            coalesce(named.task, 'other'),
+            started, succeeded, failed, timed_out, crashed, lost, cancelled, snoozed, released,
+            retried, dead, wait, longest_wait, run, longest_run, waits, runs
+        FROM pgqueue.tallies AS told
+        LEFT JOIN named ON named.queue = told.queue AND named.task = told.task
+        UNION ALL
+        SELECT 'infinity', coalesce(task.queue, 'default'), task.name,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{}', '{}'
+        FROM (SELECT declared.name, declared.queue FROM pgqueue.tasks AS declared
+            ORDER BY declared.name LIMIT 1000) AS task
+    ) AS told
+    GROUP BY queue, task
+    ORDER BY min(at), queue, task;
 END;
 
 -- What people ask of a row of counts. An attempt that was snoozed, released or cancelled has not

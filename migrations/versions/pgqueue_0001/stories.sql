@@ -119,7 +119,7 @@ BEGIN
         RETURN QUERY SELECT * FROM pgqueue.why_waiting(job, locked_by);
     WHEN 'scheduled' THEN
         RETURN QUERY SELECT 'scheduled', CASE
-            WHEN job.run_at > now() THEN format('it is due in %s, at %s%s; run it now: SELECT pgqueue.retry(%s)',
+            WHEN job.run_at > now() THEN format('it is due in %s, at %s%s; run it now: SELECT pgqueue.run_now(%s)',
                 CASE WHEN isfinite(job.run_at) THEN pgqueue.in_words(job.run_at - now())
                     ELSE 'no time at all' END,
                 job.run_at, CASE WHEN job.failures > 0 THEN

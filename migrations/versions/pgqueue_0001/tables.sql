@@ -66,6 +66,9 @@ CREATE TABLE pgqueue.jobs (
             AND reason IS NULL
     END)
 ) WITH (
+    -- Room for the version that a claim makes, beside the one it was: its log record then leaves out
+    -- what is the same in both, and no second page is written.
+    fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 500,
     autovacuum_analyze_scale_factor = 0.05,

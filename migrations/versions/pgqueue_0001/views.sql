@@ -90,6 +90,18 @@ CROSS JOIN LATERAL pgqueue.rates(counts) AS rates;
 COMMENT ON VIEW pgqueue.daily_throughput IS
 'The last thirty days (of UTC) by day, queue and task: columns as in task_stats. Up to 2 years: pgqueue.sum_rollups(''day'', since, true, true).';
 
+CREATE VIEW pgqueue.totals AS
+SELECT
+    nullif(nullif(counts.at, '-infinity'), 'infinity') AS since, counts.queue, counts.task,
+    counts.started, counts.succeeded, counts.failed, counts.timed_out, counts.crashed, counts.lost,
+    counts.retried, counts.dead, counts.cancelled, counts.snoozed, counts.released,
+    counts.wait AS wait_seconds, counts.waits, counts.run AS run_seconds, counts.runs
+FROM pgqueue.sum_totals() AS counts;
+
+COMMENT ON VIEW pgqueue.totals IS
+$$What became of each task in each queue since it was first counted, for whoever keeps reading: no count ever goes down. The first 1,000 of them, then 'other'; the longest known first. Columns as in task_stats, and histograms: element 1 counts what took less than 1 ms, element n + 1 what took from 2^(n-1) to 2^n ms, the 28th all from 18.6 hours.
+reconcile_rollups() changes nothing in it.$$;
+
 -- The rows behind the next views, found by partial indexes whatever the caller's settings are.
 CREATE FUNCTION pgqueue.find_running(at_most bigint) RETURNS SETOF pgqueue.jobs
 LANGUAGE sql STABLE
@@ -145,7 +157,10 @@ BEGIN ATOMIC
     ) AS last ON true;
 END;
 
-CREATE FUNCTION pgqueue.group_dead(among bigint)
+-- Those of a queue or a task are looked for among so many latest deaths; since: none before it.
+CREATE FUNCTION pgqueue.group_dead(
+    among bigint, queue text DEFAULT NULL, task text DEFAULT NULL, since timestamptz DEFAULT NULL
+)
 RETURNS TABLE (
     fingerprint text, error_type text, reasons text[], jobs bigint, first_seen timestamptz,
     last_seen timestamptz, tasks text[], queues text[], sample text, newest_ids bigint[],
@@ -160,7 +175,11 @@ SET jit = off
 BEGIN ATOMIC
     WITH latest AS MATERIALIZED (
         SELECT job.id, job.died_at, job.queue, job.task, job.reason, job.error_type, job.fingerprint
-        FROM pgqueue.jobs AS job WHERE job.state = 'dead' ORDER BY job.died_at DESC LIMIT among
+        FROM pgqueue.jobs AS job
+        WHERE job.state = 'dead'
+            AND job.died_at >= coalesce(group_dead.since, '-infinity'::timestamptz)
+        ORDER BY job.died_at DESC
+        LIMIT among
     ), grouped AS MATERIALIZED (
         SELECT
             dead.fingerprint, dead.error_type, count(*) AS jobs,
@@ -169,6 +188,8 @@ BEGIN ATOMIC
             array_agg(DISTINCT dead.task) AS tasks, array_agg(DISTINCT dead.queue) AS queues,
             (array_agg(dead.id ORDER BY dead.died_at DESC, dead.id DESC))[1:5] AS newest_ids
         FROM latest AS dead
+        WHERE (group_dead.queue IS NULL OR dead.queue = group_dead.queue)
+            AND (group_dead.task IS NULL OR dead.task = group_dead.task)
         GROUP BY dead.fingerprint, dead.error_type,
             CASE WHEN dead.fingerprint IS NULL THEN dead.reason END
     )
@@ -227,6 +248,33 @@ COMMENT ON VIEW pgqueue.running_jobs IS
 $$What runs, or was claimed and waits for a slot in its worker: the 10,000 whose leases end first.
 lease_left: until the lease ends unless it is renewed; below zero, the worker has vanished and another takes the job back.
 run: which of max_attempts this is. done, total, percent, detail: what the handler, in this attempt or an earlier one, said of its progress.$$;
+
+-- The same without what handlers say, longest first: for those who may not read payloads.
+CREATE FUNCTION pgqueue.list_running(at_most bigint)
+RETURNS TABLE (
+    id bigint, queue text, task text, run integer, max_attempts integer, claimed_for interval,
+    lease_left interval, host text, pid integer, percent integer, done double precision,
+    total double precision, cancel_requested_at timestamptz
+)
+LANGUAGE sql STABLE
+SET jit = off
+BEGIN ATOMIC
+    SELECT job.id, job.queue, job.task, job.run, job.max_attempts, job.claimed_for, job.lease_left,
+        job.host, job.pid, job.percent, job.done, job.total, job.cancel_requested_at
+    FROM pgqueue.running_jobs AS job
+    ORDER BY job.claimed_at
+    LIMIT at_most;
+END;
+
+CREATE VIEW pgqueue.running_stats AS
+SELECT
+    running.id, running.queue, running.task, running.run, running.max_attempts,
+    running.claimed_for, running.lease_left, running.host, running.pid, running.percent,
+    running.done, running.total, running.cancel_requested_at
+FROM pgqueue.list_running(1000) AS running;
+
+COMMENT ON VIEW pgqueue.running_stats IS
+'The 1,000 jobs of running_jobs that have been there longest, without what handlers say of them (detail) and whose they are (actor): for monitors.';
 
 CREATE VIEW pgqueue.retries AS
 SELECT

@@ -33,6 +33,8 @@ class Run(NamedTuple):
     """To the child: run this. Answered Ended, or Failed if the child does not know the task."""
 
     job: Job
+    trace: dict[str, str] | None = None
+    """The trace of the attempt, if there is a tracer."""
 
 
 class EndEarly(NamedTuple):

@@ -22,9 +22,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from pgqueue import tracer
 from pgqueue.context import Context, Stop
 from pgqueue.errors import PgqueueError, UnknownTask
-from pgqueue.job import Job
 from pgqueue.tasks import Tasks
 from pgqueue.worker import attempt
 from pgqueue.worker.children import forwarding
@@ -80,7 +80,7 @@ def listen(channel: Channel, inbox: "queue.SimpleQueue[Any]") -> None:
             if isinstance(message, Run):
                 stop = Stop()
                 teller = Teller(channel, stop)
-                inbox.put((message.job, stop, teller))
+                inbox.put((message, stop, teller))
             elif isinstance(message, EndEarly):
                 teller.end_early(message.why)
             elif isinstance(message, Leased):
@@ -109,8 +109,9 @@ def prepare(hello: Hello, channel: Channel) -> Tasks:
     return tasks
 
 
-def perform(tasks: Tasks, job: Job, stop: Stop, teller: Teller) -> Ended | Failed:
-    """Run *job* to its outcome; what its handler says goes through *teller*."""
+def perform(tasks: Tasks, run: Run, stop: Stop, teller: Teller) -> Ended | Failed:
+    """Run a job to its outcome; what its handler says goes through *teller*."""
+    job = run.job
     try:
         task = tasks[job.task]
     except UnknownTask as error:
@@ -123,7 +124,8 @@ def perform(tasks: Tasks, job: Job, stop: Stop, teller: Teller) -> Ended | Faile
         safety=task.safety,
         scribe=teller,
     )
-    outcome = contextvars.copy_context().run(attempt.run, task, context)
+    with tracer.inside(run.trace):
+        outcome = contextvars.copy_context().run(attempt.run, task, context)
     teller.close()
     return Ended.of(outcome)
 

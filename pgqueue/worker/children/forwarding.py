@@ -5,10 +5,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pgqueue.context import JobFields
+from pgqueue.context import JobFields, settle_exception
 
 _PLAIN = (str, int, float, bool, type(None))
-_formatter = logging.Formatter()
 
 
 class Forwarder(logging.Handler):
@@ -28,9 +27,12 @@ class Forwarder(logging.Handler):
 
 def flatten(record: logging.LogRecord) -> dict[str, Any]:
     """Return the fields of *record* as plain values: text is formatted, the rest as JSON has it."""
-    if record.exc_info and not record.exc_text:
-        record.exc_text = _formatter.formatException(record.exc_info)
-    final = {"msg": record.getMessage(), "args": None, "exc_info": None}
+    settle_exception(record)
+    # structlog hands a dict to its formatter, which is the parent's.
+    msg = _plain(record.msg) if isinstance(record.msg, dict) else record.getMessage()
+    final = {"msg": msg, "args": None}
+    if record.exc_text:  # for who takes over what is extra, and not exc_text
+        final["exception"] = record.exc_text
     return final | {
         name: _plain(value) for name, value in record.__dict__.items() if name not in final
     }

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from typing import Any
 
+from pgqueue import tracer
 from pgqueue.context import Stop, Why
 from pgqueue.errors import LeaseLost
 from pgqueue.job import Job
@@ -90,8 +91,9 @@ class Children:
         started = boottime()
         if self._notes is not None:
             self._notes.begin(job)
+        run = Run(job, tracer.carrier())
         with Warden(child, job, stop, grace=self._grace) as warden:
-            answer = await child.ask(Run(job), lambda said: self._hear(child, job, said))
+            answer = await child.ask(run, lambda said: self._hear(child, job, said))
         if isinstance(answer, Ended):
             self._starter.succeeded()
             outcome = answer.outcome(job)

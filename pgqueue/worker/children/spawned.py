@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import os
 import signal
@@ -12,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pgqueue.context import jobless
 from pgqueue.worker.children import forwarding
 from pgqueue.worker.children.channel import (
     Answer,
@@ -88,7 +88,7 @@ class Child(asyncio.Protocol):
         # What the child logs is read in a context of no job, not that of the one it is started for.
         self._connecting = loop.create_task(
             loop.create_unix_connection(lambda: self, sock=self._socket),
-            context=contextvars.Context(),
+            context=jobless(),
         )
         await asyncio.shield(self._connecting)
         return await self.ask(hello)

@@ -1,0 +1,39 @@
+"""The chores of a worker, done by themselves."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import psycopg
+
+from pgqueue.worker import Settings
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.maintenance import Maintenance
+from pgqueue.worker.session import Session
+from tests.rows import add, claim_one, job_row, lapse
+
+
+def test_after_an_outage_the_living_renew_before_anything_is_rescued(dsn: str) -> None:
+    """Every lease has run out then, and whoever is back first would take the jobs of all."""
+    lease = timedelta(seconds=2)
+
+    async def rescued_after(connection: psycopg.Connection, job_id: int) -> float:
+        maintenance = Maintenance(Session(dsn, "maintenance"), Settings(lease=lease))
+        chores = asyncio.create_task(maintenance.run())
+        try:
+            async with asyncio.timeout(30):
+                while job_row(connection, job_id).state == "running":
+                    await asyncio.sleep(0.02)
+            return boottime() - maintenance.session.opened_at
+        finally:
+            chores.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await chores
+            await maintenance.session.close()
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        job_id = add(connection)
+        claim_one(connection)
+        lapse(connection)
+        assert asyncio.run(rescued_after(connection, job_id)) >= lease.total_seconds() / 3 + 2
+        assert job_row(connection, job_id).state == "available"
