@@ -2,6 +2,7 @@
 wakes up, while workers run. Leases and times are by that clock."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from glob import glob
@@ -32,6 +33,8 @@ class SteppedServer(Server):
     """Its clock is off by what a file says."""
 
     def initialize_database(self) -> None:
+        shutil.copyfile(str(LIBRARY), self._library)  # to where its account can read it
+        self._library.chmod(0o755)
         self.step(0)
         super().initialize_database()
 
@@ -43,7 +46,7 @@ class SteppedServer(Server):
 
     def get_server_commandline(self) -> list[str]:
         faked = {
-            "LD_PRELOAD": LIBRARY,
+            "LD_PRELOAD": self._library,
             "FAKETIME_TIMESTAMP_FILE": self._clock,
             "FAKETIME_NO_CACHE": 1,
             "FAKETIME_DONT_RESET": 1,
@@ -54,6 +57,10 @@ class SteppedServer(Server):
         # For the server alone, as its account: the library keeps something by the name of the pid.
         at = words.index(str(self.cluster.binaries.directory / "postgres"))
         return [*words[:at], "/usr/bin/env", *settings, *words[at:]]
+
+    @property
+    def _library(self) -> Path:
+        return self.cluster.home.path / "faketime.so"
 
     @property
     def _clock(self) -> Path:
