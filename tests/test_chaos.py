@@ -21,7 +21,7 @@ def test_every_promise_holds_while_everything_breaks() -> None:
 )
 def test_every_promise_holds_while_disk_memory_and_packets_are_lost() -> None:
     kinds = ("disk full", "memory used up", "network walled off")
-    plan = Plan(seed=9, seconds=15, jobs=300, every=1.2, kinds=kinds, is_quiet=True)
+    plan = Plan(seed=9, seconds=12, jobs=300, every=1.2, kinds=kinds, is_quiet=True)
     report = rehearse(plan)
 
     assert report.is_clean, f"\n{report}"

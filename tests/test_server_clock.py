@@ -84,7 +84,7 @@ def test_a_clock_that_is_put_forward_or_back_loses_no_job_and_repeats_no_effect(
         stage.sql("CREATE TABLE effects (job_id bigint, attempt bigint)")
         stage.ready(*(stage.start(lease=3, rescue_every=0.5) for _ in range(2)))
         stage.enqueue(*(work.job(seconds=0.2) for _ in range(60)))
-        long = stage.enqueue(*(effect_for_a_while.job(seconds=5) for _ in range(4)))
+        long = stage.enqueue(*(effect_for_a_while.job(seconds=3) for _ in range(4)))
         stage.until_started(*long)
         stepped.step(step)
         with psycopg.connect(dsn) as connection:
