@@ -1,4 +1,4 @@
-"""A small file system of its own, in memory, that can be filled to the last byte."""
+"""A file system of its own, in memory, that can be made so small that it is full."""
 
 import contextlib
 import os
@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-SIZE = 1 << 30
+SIZE = 8 << 30
+"""Bytes that may be written. Only what is written takes memory."""
 
 
 class Volume:
@@ -16,32 +17,26 @@ class Volume:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._ballast = path / "ballast"
 
     @classmethod
-    def mount(cls, size: int = SIZE) -> Self | None:
-        """One of *size* bytes; None where nothing can be mounted."""
-        path = Path(tempfile.mkdtemp(prefix="pgqueue-volume-"))
-        answer = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", str(path)],
-            capture_output=True, check=False,
-        ) if shutil.which("mount") else None  # fmt: skip
-        if answer is None or answer.returncode != 0:
-            path.rmdir()
+    def mount(cls) -> Self | None:
+        """None where nothing can be mounted."""
+        volume = cls(Path(tempfile.mkdtemp(prefix="pgqueue-volume-")))
+        if not volume._mount(f"size={SIZE},mode=755", "tmpfs"):
+            volume.path.rmdir()
             return None
-        return cls(path)
+        return volume
 
     def fill(self) -> None:
         """Leave no room for anything."""
-        with self._ballast.open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
-            while True:  # what was freed meanwhile is taken as well
-                ballast.write(bytes(1 << 20))
-        with self._ballast.open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
-            while True:
-                ballast.write(bytes(os.sysconf("SC_PAGE_SIZE")))
+        for _ in range(100):  # it cannot be made smaller than what is written meanwhile
+            found = os.statvfs(self.path)
+            if self._mount(f"remount,size={(found.f_blocks - found.f_bfree) * found.f_frsize}"):
+                return
+        raise AssertionError(f"{self.path} cannot be filled")
 
     def free(self) -> None:
-        self._ballast.unlink(missing_ok=True)
+        assert self._mount(f"remount,size={SIZE}")
 
     def __enter__(self) -> Self:
         return self
@@ -50,3 +45,10 @@ class Volume:
         subprocess.run(["umount", "--lazy", str(self.path)], capture_output=True, check=False)
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+    def _mount(self, options: str, *what: str) -> bool:
+        if shutil.which("mount") is None:
+            return False
+        kind = ("-t", "tmpfs") if what else ()
+        words = ["mount", *kind, "-o", options, *what, str(self.path)]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
