@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.command import ROOT
 from tests.matrix.cells import Cell
 from tests.matrix.pythons import find_python
+from tests.matrix.versions import plain
 
 HOME = ROOT / ".matrix" / "environments"
 EXTRAS = ("binary", "test", "dev")
@@ -28,7 +29,7 @@ def lowest() -> dict[str, str]:
     for extra in EXTRAS:
         wanted += project["optional-dependencies"][extra]
     bounds = (_BOUND.match(requirement) for requirement in wanted)
-    return {bound[1]: bound[2] for bound in bounds if bound is not None}
+    return {plain(bound[1]): bound[2] for bound in bounds if bound is not None}
 
 
 def prepare(cell: Cell) -> Path:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from importlib.metadata import distributions
 from itertools import zip_longest
 from typing import Any
@@ -27,7 +28,7 @@ def versions(connection: psycopg.Connection[Any]) -> dict[str, str]:
     """Of the server (its major too), of Python, of libpq, and of each installed package."""
     row = connection.execute("SHOW server_version").fetchone()
     assert row is not None
-    packages = {each.metadata["Name"].lower(): each.version for each in distributions()}
+    packages = {plain(each.metadata["Name"]): each.version for each in distributions()}
     server = row[0].split()[0]
     return {
         **packages,
@@ -36,6 +37,15 @@ def versions(connection: psycopg.Connection[Any]) -> dict[str, str]:
         "Python": platform.python_version(),
         "libpq": str(psycopg.pq.version()),
     }
+
+
+def plain(package: str) -> str:
+    """The one name of those that mean the same package.
+
+    >>> plain("prometheus_client"), plain("testing.postgresql"), plain("SQLAlchemy")
+    ('prometheus-client', 'testing-postgresql', 'sqlalchemy')
+    """
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def is_same(found: str, wanted: str) -> bool:
