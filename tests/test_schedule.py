@@ -20,6 +20,8 @@ from pgqueue.cron import Cron
 from pgqueue.cron_words import describe
 from pgqueue.job import Job
 
+pytestmark = pytest.mark.smoke
+
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 

@@ -44,7 +44,7 @@ WITH candidates AS MATERIALIZED (
         (extract(epoch FROM job.timeout) * 1000)::bigint AS timeout_ms,
         job.actor, job.args::text, job.metadata::text, job.scheduled_for, job.batch_id,
         CASE WHEN job.attempt > 1  -- evaluated for these alone
-            THEN (SELECT checkpoint::text FROM pgqueue.progress WHERE job_id = job.id) END
+            THEN pgqueue.last_checkpoint(job.id) END
 )
 SELECT
     claimed.*,

@@ -2,11 +2,13 @@
 -- lock: nothing can finish or renew between the look and the write. Any worker may run it.
 --
 -- Each rescue counts as a crash: the next run is watched (claim_suspects.sql), and at max_crashes the
--- job is dead. A job that somebody wanted cancelled is cancelled. Served by jobs_lease, and in its
--- order: in the order of ids the planner would rather walk the primary key past all that waits.
+-- job is dead. A job that somebody wanted cancelled is cancelled; whether so, and whose it was, is read
+-- off the locked row, which may be younger than the snapshot that the other parts see. Served by
+-- jobs_lease, and in its order: in the order of ids the planner would rather walk the primary key past
+-- all that waits.
 -- Returns how many jobs were rescued, died, and were cancelled.
 WITH expired AS MATERIALIZED (
-    SELECT id
+    SELECT id, worker_id, claimed_at, cancel_requested_at IS NOT NULL AS is_cancelled
     FROM pgqueue.jobs
     WHERE lease_until < now() AND state = 'running'
         AND lease_until >= coalesce(now() - %(within_s)s::float8 * interval '1 second', '-infinity')
@@ -15,7 +17,7 @@ WITH expired AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 ), cancelled AS (
     DELETE FROM pgqueue.jobs AS job USING expired
-    WHERE job.id = expired.id AND job.cancel_requested_at IS NOT NULL
+    WHERE job.id = expired.id AND expired.is_cancelled
     RETURNING job.*
 ), kept AS (
     INSERT INTO pgqueue.finished_jobs (
@@ -34,10 +36,6 @@ WITH expired AS MATERIALIZED (
 ), counted AS (
     INSERT INTO pgqueue.batch_outcomes (batch_id, cancelled)
     SELECT batch_id, count(*) FROM cancelled WHERE batch_id IS NOT NULL GROUP BY batch_id
-), lost AS MATERIALIZED (
-    SELECT job.id, job.worker_id, job.claimed_at
-    FROM pgqueue.jobs AS job, expired
-    WHERE job.id = expired.id AND job.cancel_requested_at IS NULL
 ), rescued AS (
     UPDATE pgqueue.jobs AS job
     SET state = CASE WHEN crashes + 1 >= max_crashes THEN 'dead' ELSE 'available' END,
@@ -50,10 +48,10 @@ WITH expired AS MATERIALIZED (
             job.id, job.attempt, 'lost', 'LeaseLost',
             'the worker stopped renewing its lease', NULL) END,
         crashes = crashes + 1, lease_until = NULL, worker_id = NULL
-    FROM lost
-    WHERE job.id = lost.id
-    RETURNING job.id, job.attempt, job.queue, job.task, job.state, lost.worker_id AS lost_worker,
-        lost.claimed_at AS lost_since
+    FROM expired
+    WHERE job.id = expired.id AND NOT expired.is_cancelled
+    RETURNING job.id, job.attempt, job.queue, job.task, job.state,
+        expired.worker_id AS lost_worker, expired.claimed_at AS lost_since
 ), recorded AS (
     INSERT INTO pgqueue.attempts (
         job_id, attempt, started_at, ended_at, expires_on, worker_id, outcome, queue, task,

@@ -17,6 +17,15 @@ CREATE TABLE pgqueue.progress (
     autovacuum_vacuum_cost_delay = 1
 );
 
+-- What an attempt is to resume from, for the claim that has just locked its job. VOLATILE, so that it
+-- takes a snapshot of its own: the claim's may be older than the attempt that left the checkpoint.
+CREATE FUNCTION pgqueue.last_checkpoint(job_id bigint) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN (
+    SELECT known.checkpoint::text FROM pgqueue.progress AS known
+    WHERE known.job_id = last_checkpoint.job_id
+);
+
 -- How far each job has come, in percent. A job that succeeded is at 100, whatever it said last.
 CREATE VIEW pgqueue.job_progress AS
 SELECT
