@@ -4,12 +4,13 @@ import asyncio
 import os
 from pathlib import Path
 
+import psycopg
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
-from pgqueue import Context, KeyRing, Tasks
+from pgqueue import Context, KeyRing, NewJob, Tasks, enqueue
 from pgqueue.tracing import instrument
-from tests.worker_tasks import JOURNAL, note
+from tests.worker_tasks import DATABASE, JOURNAL, note
 
 KEYS = "PGQUEUE_KEYS"
 SECRETS = "PGQUEUE_TEST_SECRETS"
@@ -52,6 +53,12 @@ encrypt = tasks.keys is not None
 @tasks.task("in-child", executor="process")
 def in_child() -> None:
     note("start")
+
+
+@tasks.task("bear-in-child", executor="process")
+def bear_in_child() -> None:
+    with psycopg.connect(os.environ[DATABASE]) as connection:
+        enqueue(connection, NewJob("born"))
 
 
 @tasks.task("leak", encrypt=encrypt, max_attempts=1)
