@@ -37,7 +37,7 @@ class Command:
         assert exits in (None, result.exit_code), result.output
         return result
 
-    def json(self, *words: object, exits: int = 0) -> Any:
+    def json(self, *words: object, exits: int | None = 0) -> Any:
         """Run it with ``--json``; return what it printed."""
         return json.loads(self(*words, "--json", exits=exits).stdout)
 

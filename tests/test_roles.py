@@ -464,3 +464,23 @@ def test_without_roles_nothing_is_changed(dsn: str) -> None:
         "make_partition",
         "make_partitions",
     ]
+
+
+def test_roles_get_their_rights_again_when_the_schema_was_made_anew(server: Databases) -> None:
+    house = House(server.create_migrated())
+    command = Command(house.dsn)
+    try:
+        for _ in range(2):
+            for _ in range(2):
+                command("roles", "create", "--prefix", house.prefix)
+            attempt(house, E, ALLOWED["enqueue"][1])
+            attempt(house, M, "SELECT * FROM pgqueue.queue_stats")
+            with pytest.raises(InsufficientPrivilege):
+                attempt(house, M, ALLOWED["enqueue"][1])
+            found = command.json("doctor", exits=None)["findings"]
+            assert [each["severity"] for each in found if each["check"] == "roles"] == ["ok"]
+            command("downgrade", "--to", "base", "--yes")
+            command("migrate")
+    finally:
+        house.drop_roles()
+        server.drop(house.dsn)
