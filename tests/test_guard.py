@@ -24,8 +24,8 @@ from pgqueue import (
     enqueue_chunked,
     enqueue_many,
     failure,
-    guard,
 )
+from pgqueue.secrecy import guard
 from pgqueue.secrecy.credentials import may_hold, named, shaped
 from pgqueue.secrecy.guard import Guard
 from pgqueue.secrecy.redaction import redact, redact_json, shown
