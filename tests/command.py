@@ -1,5 +1,6 @@
 """The command line as tests use it: inside this process, or as a real process."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -15,6 +16,10 @@ from pgqueue.cli import program
 
 ROOT = Path(__file__).parents[1]
 MAIN = [sys.executable, "-m", "pgqueue.cli"]
+# Before 8.2 click mixed both streams unless it was told not to; since then it cannot be told.
+_APART: dict[str, Any] = (
+    {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+)
 
 
 class Command:
@@ -25,7 +30,7 @@ class Command:
 
     def __call__(self, *words: object, exits: int = 0, stdin: str | None = None) -> Result:
         """Run it here; what it raises beyond its own errors is raised."""
-        result = CliRunner(env={"PGQUEUE_DSN": self.dsn, "COLUMNS": "80"}).invoke(
+        result = CliRunner(env={"PGQUEUE_DSN": self.dsn, "COLUMNS": "80"}, **_APART).invoke(
             program, [str(word) for word in words], input=stdin, catch_exceptions=False
         )
         assert result.exit_code == exits, result.output

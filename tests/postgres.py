@@ -66,9 +66,11 @@ class Server(Postgresql):
     DEFAULT_BOOT_TIMEOUT = 60.0
     subdirectories = ()
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path | None = None) -> None:
+        """*place*: the directory that its own is made in."""
         account = server_account()
-        self.cluster = Cluster(Home.throw_away(account, memory()), account, find_binaries(account))
+        home = Home.throw_away(account, place or memory())
+        self.cluster = Cluster(home, account, find_binaries(account))
         super().__init__(base_dir=str(self.cluster.home.path), port=0)
 
     def initialize(self) -> None:

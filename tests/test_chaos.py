@@ -1,4 +1,8 @@
-"""A short run of the chaos harness: ``make chaos`` is the long one."""
+"""Short runs of the chaos harness: ``make chaos`` is the long one."""
+
+import os
+
+import pytest
 
 from tests.chaos.run import Plan, rehearse
 
@@ -10,3 +14,16 @@ def test_every_promise_holds_while_everything_breaks() -> None:
     assert report.is_clean, f"\n{report}"
     assert report.jobs >= 400
     assert len(report.faults) >= 8, report
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="NOT TESTED: mounts, namespaces and cgroups need root"
+)
+def test_every_promise_holds_while_disk_memory_and_packets_are_lost() -> None:
+    kinds = ("disk full", "memory used up", "network walled off")
+    plan = Plan(seed=9, seconds=12, jobs=300, every=1.2, kinds=kinds, is_quiet=True)
+    report = rehearse(plan)
+
+    assert report.is_clean, f"\n{report}"
+    impossible = {line.partition(":")[0] for line in report.skipped}
+    assert {*report.faults} >= {*kinds} - impossible, report

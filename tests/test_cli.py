@@ -13,6 +13,8 @@ from pgqueue.cli import worker as worker_command
 from pgqueue.migrate import head
 from tests.command import Command
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture
 def pgqueue(dsn: str) -> Command:

@@ -52,6 +52,8 @@ from pgqueue.storage.upkeep import sync_tasks
 from tests.connections import KINDS, Application, Kind, driver_of
 from tests.postgres import url_of
 
+pytestmark = pytest.mark.smoke
+
 JOB = NewJob("greet", '{"name": "Ada"}')
 BELL_CLASS = 1885827377
 

@@ -41,6 +41,8 @@ from tests.scraping import (
 )
 from tests.test_queries import fill
 
+pytestmark = pytest.mark.smoke
+
 Connection = psycopg.Connection[Any]
 
 TOLD = """

@@ -12,6 +12,8 @@ import psycopg
 import pytest
 
 from pgqueue import migrate
+from pgqueue.embedded.account import server_account
+from pgqueue.embedded.binaries import find_binaries
 from tests.chaos import checker
 from tests.chaos.cast import Cast
 from tests.chaos.crew import RESCUE, Crew, Post
@@ -98,6 +100,9 @@ class Pair:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
+    programs = find_binaries(server_account()).directory
+    if not (programs / "pg_basebackup").exists():
+        pytest.skip(f"NOT TESTED: there is no pg_basebackup in {programs}")
     with ExitStack() as stack:
         yield Pair(stack, tmp_path)
 

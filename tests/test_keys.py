@@ -15,6 +15,7 @@ from pgqueue.storage import upkeep, verbs
 from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
 from tests.postgres import eventually
+from tests.proxy import Loss, LossyProxy
 from tests.rows import WORKER, claim_one, in_state
 
 Connection = psycopg.Connection[Any]
@@ -440,3 +441,20 @@ def test_above_read_committed_a_loser_that_rolls_back_is_no_failure(
     first.rollback()
 
     assert not waiting.result(30).duplicate
+
+
+@pytest.mark.parametrize(("loss", "first"), [("answer", False), ("request", True)])
+def test_an_enqueue_whose_commit_got_no_answer_is_repeated_with_its_key_and_is_one_job(
+    dsn: str, loss: Loss, first: bool
+) -> None:
+    job = NewJob("greet").options(key="welcome:1")
+    with LossyProxy(dsn, loss) as proxy:
+        connection = psycopg.connect(proxy.dsn)
+        enqueue(connection, job)
+        with pytest.raises(psycopg.OperationalError):
+            connection.commit()
+        connection.close()
+    with psycopg.connect(dsn) as again:
+        assert enqueue(again, job).inserted is first
+    with psycopg.connect(dsn) as outside:
+        assert outside.execute("SELECT count(*) FROM pgqueue.jobs").fetchone() == (1,)

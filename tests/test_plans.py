@@ -14,6 +14,8 @@ from pgqueue.migrate.revisions import location
 from pgqueue.storage.connect import SESSION
 from pgqueue.testing.databases import Databases
 
+pytestmark = pytest.mark.smoke
+
 Connection = psycopg.Connection[Any]
 
 FILL = """

@@ -3,6 +3,7 @@ longer than a transaction. It polls, and keeps every promise."""
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,13 +11,17 @@ import psycopg
 import pytest
 
 import pgqueue
-from pgqueue import Context, Fixed, Snooze, Tasks
+from pgqueue import Context, Fixed, Snooze, Tasks, migrate
 from pgqueue.storage import connect
 from pgqueue.worker import Settings, Worker
 from tests.pooler import PROGRAM, pooled
 from tests.test_exporter import read_again
 
 SETTINGS = Settings(lease=timedelta(seconds=3), poll=timedelta(milliseconds=50))
+
+needs_pooler = pytest.mark.skipif(
+    PROGRAM is None, reason="NOT TESTED with a real pooler: this machine has no pgbouncer"
+)
 
 
 @pytest.fixture(params=["pgbouncer", "detected"])
@@ -131,6 +136,52 @@ def test_a_job_is_cancelled_behind_a_pooler_by_its_next_renewal(pooled_dsn: str,
             await until(lambda: rows(dsn, "SELECT state FROM pgqueue.all_jobs") == [("cancelled",)])
 
     asyncio.run(work())
+
+
+@needs_pooler
+def test_a_direct_connection_wakes_a_worker_behind_a_pooler(dsn: str) -> None:
+    tasks = Tasks()
+    ran = asyncio.Event()
+
+    @tasks.task("hello")
+    async def hello() -> None:
+        ran.set()
+
+    patient = replace(SETTINGS, poll=timedelta(minutes=1), listen_dsn=dsn)
+    bells = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'"
+    bells += " AND classid = 1885827377 AND database ="
+    bells += " (SELECT oid FROM pg_database WHERE datname = current_database())"
+
+    async def work(by_pooler: str) -> None:
+        async with Worker(tasks, by_pooler, patient):
+            await until(lambda: rows(dsn, bells))
+            with psycopg.connect(by_pooler, prepare_threshold=None) as connection:
+                pgqueue.enqueue(connection, hello.job())
+            async with asyncio.timeout(30):
+                await ran.wait()
+
+    with pooled(dsn) as by_pooler:
+        asyncio.run(work(by_pooler))
+
+
+@needs_pooler
+def test_applications_that_prepare_nothing_enqueue_through_a_pooler(dsn: str) -> None:
+    with pooled(dsn) as by_pooler:
+        connections = [psycopg.connect(by_pooler, prepare_threshold=None) for _ in range(6)]
+        for _ in range(8):
+            for connection in connections:
+                pgqueue.enqueue(connection, pgqueue.NewJob("hello"))
+                connection.commit()
+        for connection in connections:
+            connection.close()
+    assert rows(dsn, "SELECT count(*) FROM pgqueue.jobs") == [(48,)]
+
+
+@needs_pooler
+def test_the_schema_is_installed_through_a_pooler(empty_dsn: str) -> None:
+    with pooled(empty_dsn) as by_pooler:
+        assert migrate.upgrade(by_pooler) == migrate.head()
+    assert migrate.check(empty_dsn).state is migrate.SchemaState.CURRENT
 
 
 def test_an_exporter_reads_behind_a_pooler_and_leaves_nothing_set(pooled_dsn: str) -> None:

@@ -17,6 +17,8 @@ from pgqueue.storage.finishing import finish
 from pgqueue.worker import Settings, Worker
 from tests.rows import WORKER, claim
 
+pytestmark = pytest.mark.smoke
+
 FINISH = """
 INSERT INTO pgqueue.finished_jobs (
     id, attempt, created_at, run_at, finished_at, expires_on, failures, crashes, max_attempts,

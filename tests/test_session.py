@@ -1,7 +1,9 @@
 """A connection of the worker's own: no wait on it is without end."""
 
 import asyncio
+import gc
 
+import psycopg
 import pytest
 
 from pgqueue.storage import schema
@@ -32,3 +34,29 @@ def test_a_server_that_falls_silent_is_given_up_at_the_deadline(
             await session.close()
 
     asyncio.run(work())
+
+
+def test_a_statement_that_is_given_up_leaves_no_error_that_nobody_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its answer arrives as its connection is closed: on Python 3.11 ``wait_for`` then swallows the
+    cancellation, and psycopg goes on with a connection that is gone."""
+
+    async def go_on() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise psycopg.OperationalError("connection pointer is NULL") from None
+
+    async def give_up() -> None:
+        running = asyncio.ensure_future(Session("", "test")._bounded(go_on()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await asyncio.sleep(0)
+
+    asyncio.run(give_up())
+    gc.collect()
+    assert "never retrieved" not in caplog.text

@@ -13,6 +13,8 @@ from psycopg.pq import ExecStatus
 from pgqueue import statements
 from pgqueue.job import FINAL_STATES, TRANSITIONS, State
 
+pytestmark = pytest.mark.smoke
+
 FOLDER = Path(statements.__file__).parent
 NAMES = statements.names()
 

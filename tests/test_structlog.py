@@ -13,6 +13,8 @@ from pgqueue import JobFields, KeyRing, Tasks, enqueue, log_fields
 from pgqueue.testing import drain
 from tests.process import Stage
 
+pytestmark = pytest.mark.smoke
+
 Record = dict[str, Any]
 
 

@@ -10,6 +10,8 @@ import pytest
 from pgqueue import NewJob
 from tests.process import Stage
 
+pytestmark = pytest.mark.smoke
+
 PLACES = ("on-loop", "in-thread", "in-child")
 THEIRS = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

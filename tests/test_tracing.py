@@ -65,6 +65,8 @@ from tests.traced import (
     traceparent_of,
 )
 
+pytestmark = pytest.mark.smoke
+
 __all__ = ["traced"]
 
 Connection = psycopg.Connection[Any]

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -917,6 +917,56 @@ def test_the_idle_limit_of_a_transaction_ends_with_it(dsn: str, outside: Connect
         assert row == ("0",)
 
 
+@every_way
+def test_a_broken_connection_is_said_once_by_the_attempt_that_it_failed(
+    dsn: str, outside: Connection, way: Way, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_connection(ctx: Context) -> None:
+        if ctx.attempt == 1:
+            outside.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE state = 'idle in transaction' AND datname = current_database()"
+            )
+            raise ValueError("whose rollback finds no connection any more")
+
+    async def script(scene: Scene) -> None:
+        job_id = scene.enqueue(break_connection)
+        await scene.work(job_id)
+        assert scene.runs == [1, 2]
+
+    play(dsn, outside, way, READ_COMMITTED, script)
+    warned = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert len([line for line in warned if "job_failed" in line]) == 1
+    assert [line for line in warned if "while closing" in line] == []
+
+
+@one_of_each
+def test_a_factory_that_fails_at_its_end_is_said(
+    dsn: str, outside: Connection, way: Way, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextmanager
+    def failing(inner: Any) -> Iterator[Any]:
+        with inner as connection:
+            yield connection
+        raise ValueError("something was forgotten")
+
+    @asynccontextmanager
+    async def failing_async(inner: Any) -> AsyncIterator[Any]:
+        async with inner as connection:
+            yield connection
+        raise ValueError("something was forgotten")
+
+    async def script(scene: Scene) -> None:
+        given: Any = scene.tasks.transaction
+        wrap = failing_async if way.is_async else failing
+        scene.tasks.transaction = lambda: wrap(given())
+        await scene.work(scene.enqueue())
+
+    play(dsn, outside, way, READ_COMMITTED, script)
+    assert "while closing a handler's transaction" in caplog.text
+    assert "ValueError: something was forgotten" in caplog.text
+
+
 # The answer to the COMMIT is lost
 
 
@@ -948,7 +998,9 @@ def test_a_commit_in_doubt_is_decided_rightly(
         asyncio.run(main())
 
 
-def test_a_commit_in_doubt_is_reported_as_the_success_it_was(dsn: str, outside: Connection) -> None:
+def test_a_commit_in_doubt_is_reported_as_the_success_it_was(
+    dsn: str, outside: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
     events: list[str] = []
     with LossyProxy(dsn, "answer") as proxy:
 
@@ -961,3 +1013,5 @@ def test_a_commit_in_doubt_is_reported_as_the_success_it_was(dsn: str, outside: 
 
         asyncio.run(main())
     assert events == ["succeeded"]
+    assert "no answer to its COMMIT; looking what became of it" in caplog.text
+    assert "was committed" not in caplog.text

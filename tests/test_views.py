@@ -15,6 +15,8 @@ from pgqueue.storage.drivers import run
 from pgqueue.worker.clock import boottime
 from tests.rows import OTHER_WORKER, WORKER, add, claim, claim_one, claim_suspects, crash, lapse
 
+pytestmark = pytest.mark.smoke
+
 Connection = psycopg.Connection[Any]
 
 FAILURE = Failure("ValueError", "no such user 17", "Traceback", "ValueError at app.py:send: no")

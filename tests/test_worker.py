@@ -590,6 +590,19 @@ def test_a_worker_whose_pump_has_died_is_not_ready_and_gives_back_what_it_holds(
     assert rows(dsn, "SELECT crashes FROM pgqueue.jobs") == [(0,)]
 
 
+def test_an_unforeseen_error_at_the_start_is_a_bug_as_it_is_later(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Tasks):
+        @property
+        def targets(self) -> dict[str, float | None]:
+            raise ValueError("unforeseen")
+
+    assert asyncio.run(Worker(Broken(), dsn).run()) == 70
+    (line,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert line.getMessage().startswith("start: a bug")
+
+
 def test_a_run_that_is_cancelled_closes_the_worker(dsn: str) -> None:
     tasks = Tasks()
     started = asyncio.Event()

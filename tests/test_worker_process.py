@@ -45,6 +45,7 @@ def stage(dsn: str, tmp_path: Path) -> Iterator[Stage]:
 # Sharing the work
 
 
+@pytest.mark.smoke
 def test_four_workers_run_each_of_two_thousand_jobs_once(stage: Stage) -> None:
     workers = [stage.start() for _ in range(4)]
     stage.ready(*workers)
@@ -516,6 +517,7 @@ def test_a_change_of_the_code_is_served_soon_even_after_one_that_was_broken(
 # Cancelling
 
 
+@pytest.mark.smoke
 def test_cancelling_stops_a_job_wherever_it_is(stage: Stage) -> None:
     # A lease and a poll so long that only the notification can bring the news in time.
     stage.ready(stage.start(queues={"default": 4}, lease=300, poll=60))

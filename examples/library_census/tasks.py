@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from examples.library_census import report
@@ -43,7 +43,7 @@ tasks = Tasks(transaction=open_session, lifespan=worker_process)
 def count_module(ctx: Context, module_id: int) -> None:
     """Count a module. Its figures and the end of this job are committed together, or neither."""
     session: Session = ctx.session
-    module = session.get_one(Module, module_id)
+    module = session.scalars(select(Module).where(Module.id == module_id)).one()
     figures = count(Path(module.path))
     session.add(Count(module_id=module.id, **asdict(figures)))
 

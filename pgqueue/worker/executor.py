@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pgqueue import failure
 from pgqueue.context import Context, Scribe, Stop, Why, enter
 from pgqueue.job import Job, Reason
-from pgqueue.outcome import Died, Outcome, Succeeded
+from pgqueue.outcome import Died, Outcome, Succeeded, Undecided
 from pgqueue.tasks import Task, Tasks
 from pgqueue.worker import attempt
 from pgqueue.worker.clock import boottime
@@ -182,11 +182,10 @@ class Executor:
         if context.outcome is not None:
             if not isinstance(error, (asyncio.CancelledError, Ended)):
                 hidden = self._tasks[job.task].encrypts
-                log.warning(
-                    "%s: error after its transaction was committed",
-                    job,
-                    exc_info=None if hidden else error,
-                )
+                said = "error after its transaction was committed"
+                if isinstance(context.outcome, Undecided):
+                    said = "no answer to its COMMIT; looking what became of it"
+                log.warning("%s: %s", job, said, exc_info=None if hidden else error)
             finished: Outcome = context.outcome
             return finished
         if isinstance(error, Ended):

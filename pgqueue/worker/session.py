@@ -109,5 +109,13 @@ class Session:
         return task.result()
 
     async def _give_up(self, task: "asyncio.Future[Any]") -> None:
+        """Close the connection under *task*: how that ends, nobody asks any more."""
+        task.add_done_callback(_look_away)
         await self.close()
         task.cancel()
+
+
+def _look_away(task: "asyncio.Future[Any]") -> None:
+    """Take note of its error, which asyncio would otherwise report as one that everybody missed."""
+    if not task.cancelled():
+        task.exception()

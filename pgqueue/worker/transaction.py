@@ -281,14 +281,21 @@ def _quietly(action: Callable[[], Any]) -> None:
     """Clean up after an error that matters more."""
     try:
         action()
-    except (psycopg.Error, OSError, PgqueueError) as error:
-        log.debug("while closing a handler's transaction: %s", error)
-    except Exception:
-        log.warning("while closing a handler's transaction", exc_info=True)
+    except Exception as error:  # noqa: BLE001  the transaction is over, one way or the other
+        _mention(error)
 
 
 async def _quietly_async(action: Callable[[], Any]) -> None:
     try:
         await action()
-    except Exception:
-        log.debug("while closing a handler's transaction", exc_info=True)
+    except Exception as error:  # noqa: BLE001  the transaction is over, one way or the other
+        _mention(error)
+
+
+def _mention(error: Exception) -> None:
+    """A connection that broke has been spoken of, whichever library says so; what else goes wrong
+    at the end of the application's own connection has not."""
+    if isinstance(getattr(error, "orig", error), (psycopg.Error, OSError, PgqueueError)):
+        log.debug("while closing a handler's transaction: %s", error)
+    else:
+        log.warning("while closing a handler's transaction", exc_info=error)

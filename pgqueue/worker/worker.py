@@ -77,7 +77,7 @@ class Worker:
             await self.start()
         except StoppedEarly:
             return EXIT_OK
-        except (PgqueueError, psycopg.Error) as error:
+        except Exception as error:  # noqa: BLE001  its last words are said
             return condemn(error, "start", self._dsn)
         assert self._broken is not None
         stopping = asyncio.ensure_future(self._stopping.wait())

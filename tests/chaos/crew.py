@@ -32,7 +32,9 @@ class Post:
     name: str
     dsn: str
     behind: str = ""
-    """``network`` or ``pooler``, if something stands between it and the server."""
+    """``network``, ``pooler`` or ``wall``, if something stands between it and the server."""
+    prefix: tuple[str, ...] = ()
+    """What its command begins with."""
     settings: dict[str, Any] = field(default_factory=dict)
     processes: int = 1
     skew: float = 0.0
@@ -102,7 +104,11 @@ class Crew:
             HOME: str(self._home),
             PROCESS: name,
         }
-        process = WorkerProcess(BOOT, environment(dsn, more), self._home / f"{name}.log")
+        if post.behind == "wall":  # a network, if only in name: nobody else is on it
+            more["PGQUEUE_REQUIRE_TLS"] = "0"
+        process = WorkerProcess(
+            [*post.prefix, *BOOT], environment(dsn, more), self._home / f"{name}.log"
+        )
         hand = Hand(post, name, process)
         self.hands.append(hand)
         return hand
@@ -157,5 +163,7 @@ class Crew:
             self._book.write(
                 "shutdown", process=hand.name, seconds=took, allowed=GRACE + 5.5, at=now()
             )
-        if not hand.is_doomed and (hand.told_at is None or code != 0):
+        # Told before it had begun, and ready to be: it had nothing to give back.
+        stillborn = hand.told_at is not None and code == -signal.SIGTERM and not hand.process.log
+        if not hand.is_doomed and not stillborn and (hand.told_at is None or code != 0):
             self.surprises.append(f"{hand.name} ended with exit code {code}")

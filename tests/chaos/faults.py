@@ -19,9 +19,12 @@ import pgqueue
 from pgqueue.testing.databases import name_of
 from tests.chaos.crew import LEASE, Crew, Hand, Post
 from tests.chaos.handlers import block, hog
+from tests.chaos.hunger import Hunger
 from tests.chaos.logbook import Logbook
 from tests.chaos.proxy import Network, Weather
 from tests.chaos.server import DurableServer, Pooler
+from tests.chaos.volume import Volume
+from tests.chaos.wall import Wall
 
 DATABASE = ("db",)
 NOBODY = ("",)
@@ -53,6 +56,9 @@ class World:
     crew: Crew
     network: Network
     pooler: Pooler | None
+    volume: Volume | None
+    """What the server's files are on."""
+    wall: Wall | None
     book: Logbook
     random: random.Random
 
@@ -106,6 +112,18 @@ def kill_child(world: World) -> Iterator[Harm]:
     yield Harm(0.0, (hand.name,))
 
 
+def starve_worker(world: World) -> Iterator[Harm]:
+    """Memory is used up: the kernel kills one of a worker's processes, whichever asks for some."""
+    hunger = Hunger.make()
+    if hunger is None:
+        raise Missed
+    with hunger:
+        hand = world.choose()
+        hand.is_doomed = True
+        hunger.take_in(hand.everyone())
+        yield Harm(3.0, (hand.name,))
+
+
 def freeze_worker(world: World) -> Iterator[Harm]:
     """It sleeps for up to two leases, and wakes up."""
     hand = world.choose()
@@ -155,6 +173,17 @@ def restart_immediately(world: World) -> Iterator[Harm]:
 
 def restart_fast(world: World) -> Iterator[Harm]:
     world.server.restart(immediate=False)
+    yield Harm(0.0, DATABASE)
+
+
+def fill_disk(world: World) -> Iterator[Harm]:
+    """No byte is left for the server. It may go down, and come up again only when there is room."""
+    if world.volume is None:
+        raise Missed
+    world.volume.fill()
+    time.sleep(world.random.uniform(1.0, 3.0))
+    world.volume.free()
+    world.server.revive()
     yield Harm(0.0, DATABASE)
 
 
@@ -270,6 +299,15 @@ def lose_answers(world: World) -> Iterator[Harm]:
     yield from _weather(world, Weather.DEAF, world.random.uniform(2.0, 6.0))
 
 
+def wall_off(world: World) -> Iterator[Harm]:
+    """The kernel loses every packet of some, both ways, and tells neither side."""
+    walled = _behind(world, "wall")
+    if world.wall is None or walled == NOBODY or not world.wall.rise():
+        raise Missed
+    yield Harm(world.random.uniform(2.0, 9.0), walled)
+    world.wall.fall()
+
+
 def delay_packets(world: World) -> Iterator[Harm]:
     world.network.delay = world.random.uniform(0.05, 0.4)
     yield from _weather(world, Weather.SLOW, world.random.uniform(3.0, 8.0))
@@ -307,6 +345,7 @@ KINDS: dict[str, Fault] = {
     "worker killed": kill_worker,
     "supervisor killed": kill_supervisor,
     "child killed": kill_child,
+    "memory used up": starve_worker,
     "worker frozen": freeze_worker,
     "worker told to stop": stop_worker,
     "event loop to be blocked": block_event_loop,
@@ -314,6 +353,7 @@ KINDS: dict[str, Fault] = {
     "client clock wrong": hire_with_wrong_clock,
     "server restarted, immediate": restart_immediately,
     "server restarted, fast": restart_fast,
+    "disk full": fill_disk,
     "backend killed": kill_backend,
     "backends terminated": terminate_backends,
     "statements cancelled": cancel_statements,
@@ -325,6 +365,7 @@ KINDS: dict[str, Fault] = {
     "connections cut": cut_connections,
     "network a black hole": lose_packets,
     "network half open": lose_answers,
+    "network walled off": wall_off,
     "network slow": delay_packets,
     "COMMIT lost": lose_commit,
     "answer to COMMIT lost": lose_answer_to_commit,
@@ -332,10 +373,24 @@ KINDS: dict[str, Fault] = {
     "pooler paused": pause_pooler,
 }
 LEFT_OUT = {
-    "disk full": "needs a file system of its own for the server",
     "replica promoted": "has a test of its own, tests/test_failover.py",
-    "server clock stepped": "needs libfaketime, or root in a time namespace",
+    "server clock stepped": "has a test of its own, tests/test_server_clock.py",
 }
+
+
+def impossible(world: World) -> list[str]:
+    """The kinds that this machine does not allow, and why."""
+    without_root = "only root may, and not in every container"
+    return [
+        f"{kind}: {why}"
+        for kind, why, there_is in (
+            ("disk full", f"no volume could be mounted ({without_root})", world.volume),
+            ("network walled off", f"no namespace could be made ({without_root})", world.wall),
+            ("memory used up", f"no cgroup could be made ({without_root})", Hunger.is_possible()),
+            ("everything behind a pooler", "pgbouncer is not installed", world.pooler),
+        )
+        if not there_is
+    ]
 
 
 def _weather(world: World, weather: Weather, seconds: float) -> Iterator[Harm]:

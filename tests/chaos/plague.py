@@ -4,7 +4,7 @@ import heapq
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psycopg
 
@@ -17,8 +17,10 @@ MORE_OFTEN = ("worker killed", "worker killed", "worker frozen")
 class Plague:
     """Every kind once, in an order that the seed decides, then all again."""
 
-    def __init__(self, world: World, *, every: float) -> None:
+    def __init__(self, world: World, *, every: float, kinds: Sequence[str] = ()) -> None:
+        """*kinds*: only these. Default: all, and some more often."""
         self._world = world
+        self._kinds = kinds or (*KINDS, *MORE_OFTEN)
         self._every = every
         self._deck: list[str] = []
         self._due: list[tuple[float, int, str, Iterator[Harm], Harm, float]] = []
@@ -46,7 +48,7 @@ class Plague:
 
     def _draw(self) -> str:
         if not self._deck:
-            self._deck = [*KINDS, *MORE_OFTEN]
+            self._deck = list(self._kinds)
             self._world.random.shuffle(self._deck)
         return self._deck.pop()
 

@@ -23,11 +23,11 @@ class Weather(Enum):
 
 
 class Network:
-    """Listens on the loopback. What is done to it is done to all connections through it."""
+    """Listens on *host*. What is done to it is done to all connections through it."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, host: str = "127.0.0.1") -> None:
         self._given = conninfo_to_dict(dsn)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self._lines: set[Line] = set()
         self.weather = Weather.FAIR
         self.delay = 0.0

@@ -67,7 +67,7 @@ class Report:
     violations: list[Violation]
     surprises: list[str]
     drained_in: float | None
-    pooler: bool
+    skipped: list[str]
     files: str
     home: Path
 
@@ -95,8 +95,7 @@ class Report:
             *self._histogram(),
             f"amcheck         {self.files}",
         ]
-        if not self.pooler:
-            lines.append("SKIPPED         everything behind a pooler: pgbouncer is not installed")
+        lines += [f"SKIPPED         {what}" for what in self.skipped]
         lines += [f"not in this run {what}: it {why}" for what, why in LEFT_OUT.items()]
         lines += [f"VIOLATED        {violation}" for violation in self.violations]
         lines += [f"SURPRISE        {surprise}" for surprise in self.surprises]

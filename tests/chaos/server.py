@@ -42,6 +42,17 @@ class DurableServer(Server):
         """Wait until it takes connections again by itself."""
         eventually(self.is_server_available, within=60)
 
+    def revive(self) -> None:
+        """Wait until it takes connections again, and start it if it has given up."""
+        eventually(lambda: self.is_server_available() or self._start_again(), within=90)
+
+    def _start_again(self) -> bool:
+        if self.is_alive():
+            return False
+        self.child_process = None
+        self.start()
+        return True
+
 
 class Pooler:
     """pgbouncer in transaction mode before a server."""
