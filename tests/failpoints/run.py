@@ -113,7 +113,7 @@ def numbers(everything: Sequence[Verdict], seed: int, seconds: float) -> dict[st
         "struck": len({v.cell.strikes[-1].point for v in harmed if v.outcome == "ok"}),
         "runs": len(everything),
         "outcomes": {each: sum(v.outcome == each for v in everything) for each in _SIGNS},
-        "never run": unreached(passed),
+        "never run": unreached(passed) if len(harmed) < len(everything) else [],
     }
 
 
@@ -126,11 +126,8 @@ def summary(everything: Sequence[Verdict], seed: int, seconds: float) -> str:
         f"points       {known['points']}, {known['struck']} of them struck",
         f"runs         {known['runs']} in {known['seconds']} s: {outcomes}",
         *(f"not reached  {v.cell}" for v in everything if v.outcome == "not reached"),
-        *(
-            f"never run    {name}: {IN_NEED.get(name, 'NOBODY KNOWS WHY')}"
-            for name in known["never run"]
-        ),
-        *(f"elsewhere    {start}*: {why}" for start, why in ELSEWHERE.items()),
+        *(f"never run    {name}: {IN_NEED.get(name, 'why?')}" for name in known["never run"]),
+        *(f"not theirs   {who}: {', '.join(names)}" for who, names in ELSEWHERE.items()),
     ]
     for verdict in everything:
         if verdict.problems:
