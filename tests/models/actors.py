@@ -13,7 +13,6 @@ from pgqueue.job import Job, Reason
 from pgqueue.job_filter import JobFilter
 from pgqueue.notes import Line, Report, Said
 from pgqueue.outcome import Died, Outcome, Released, Retried, Succeeded
-from pgqueue.schedule import words_of
 from pgqueue.storage import (
     batches,
     claiming,
@@ -27,6 +26,7 @@ from pgqueue.storage import (
 from pgqueue.storage.course import Course, Why
 from pgqueue.storage.operation import Operation, Statement, query
 from pgqueue.storage.steering import Change, Verb, begin, reschedule
+from pgqueue.timetable.schedule import words_of
 from tests.models.explorer import Actor, End, Play, Told
 from tests.models.scene import HOLDER, KEY, OTHER, PREDECESSOR, Scene, failure
 from tests.rows import LEASE
