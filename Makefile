@@ -53,6 +53,7 @@ bench: $(VENV)/.runs ## measure against bare SQL, and print the tables: ten minu
 
 bench-peers: $(VENV)/.runs ## the same beside other job queues, installed under .bench/
 	@$(BIN)/python $(BENCH).peers $(ARGS)
+
 chaos: $(VENV)/.develops ## break everything for 3 minutes, and see that every promise holds
 	@$(BIN)/python $(CHAOS) $(ARGS)
 

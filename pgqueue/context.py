@@ -333,6 +333,12 @@ def current_job() -> Context:
     return context
 
 
+def present_actor() -> str | None:
+    """Return for whom the job runs that is running here; None outside of one, and for nobody's."""
+    context = _current.get()
+    return None if context is None else context.actor
+
+
 def enter(context: Context) -> None:
     """Make *context* the current one, in this task's or thread's copy of the contextvars."""
     _current.set(context)

@@ -1,5 +1,6 @@
 """Turn an exception into the :class:`~pgqueue.outcome.Failure` that is kept of it."""
 
+import hashlib
 import os
 import re
 import sys
@@ -60,6 +61,16 @@ def plain(kind: str, message: str) -> Failure:
 def fingerprint(kind: str, message: str, place: str) -> str:
     """Return what groups equal errors: type, place, and the message without quotes and numbers."""
     return sanitise(f"{kind} at {place}: {_VARIABLE_PARTS.sub('?', message)}", 300)
+
+
+def code_of(fingerprint: str) -> str:
+    """Return a short name for a fingerprint, which a person can type; ``find_matching()`` in SQL
+    makes the same.
+
+    >>> code_of("KeyError at mail.py:send: ?")
+    '5dc181c0'
+    """
+    return hashlib.sha256(fingerprint.encode()).hexdigest()[:8]
 
 
 def without_message(failed: Failure) -> str:

@@ -37,8 +37,9 @@ class JobFilter:
 
     Something must be said: *everything* stands for all of them. The moments are from the one on
     (``after``), and up to but without the other (``before``); *created* is when a job was enqueued,
-    *run* when it may start. *reason*, *error_type*, *fingerprint* and *died* are of the dead.
-    *metadata*: what is among the job's own; a role that may not read it may not ask for it.
+    *run* when it may start. *reason*, *error_type*, *fingerprint* and *died* are of the dead,
+    and a fingerprint is given whole or by its code (``pgqueue dead groups``). *metadata*: what is
+    among the job's own; a role that may not read it may not ask for it.
 
     Raises :class:`InvalidOption`.
     """

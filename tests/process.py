@@ -32,7 +32,7 @@ _DURATIONS = {"lease", "rescue_every", "poll", "grace"}
 def main() -> None:
     """In the new process: run the worker that the environment orders."""
     order = json.loads(os.environ[ORDER])
-    configure()
+    configure(order["log_format"])
     settings = {
         name: timedelta(seconds=value) if name in _DURATIONS else value
         for name, value in order["settings"].items()
@@ -139,11 +139,17 @@ class Stage:
         processes: int = 1,
         skew: float = 0,
         more: dict[str, str] | None = None,
+        log_format: str = "text",
         **settings: Any,
     ) -> WorkerProcess:
         """Start a worker; durations are in seconds. Its clock is off by *skew*; *more*: what else
         its environment has."""
-        order = {"tasks": tasks, "processes": processes, "settings": settings}
+        order = {
+            "tasks": tasks,
+            "processes": processes,
+            "log_format": log_format,
+            "settings": settings,
+        }
         given = {ORDER: json.dumps(order), SKEW: str(skew)}
         return self._start(BOOT, {**given, **(more or {})})
 

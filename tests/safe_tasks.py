@@ -2,12 +2,19 @@
 
 import asyncio
 import os
+from pathlib import Path
 
-from pgqueue import Context, KeyRing, Tasks
-from tests.worker_tasks import note
+import psycopg
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+from pgqueue import Context, KeyRing, NewJob, Tasks, enqueue
+from pgqueue.tracing import instrument
+from tests.worker_tasks import DATABASE, JOURNAL, note
 
 KEYS = "PGQUEUE_KEYS"
 SECRETS = "PGQUEUE_TEST_SECRETS"
+TRACES = "PGQUEUE_TEST_TRACES"
 SHAPES = (
     "postgresql://app:{}@db/shop",
     "password={}",
@@ -18,6 +25,18 @@ SHAPES = (
     "api_key: {}",
     "Cookie={}",
 )
+
+
+def trace() -> None:
+    """Tell spans all that they may be told; each process writes its own to a file."""
+    spans = (Path(os.environ[JOURNAL]) / f"{os.getpid()}.spans").open("a")
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(out=spans)))
+    instrument(tracer_provider=provider, baggage=True, messages=True)
+
+
+if TRACES in os.environ:
+    trace()
 
 
 def may(ctx: Context) -> bool:
@@ -34,6 +53,12 @@ encrypt = tasks.keys is not None
 @tasks.task("in-child", executor="process")
 def in_child() -> None:
     note("start")
+
+
+@tasks.task("bear-in-child", executor="process")
+def bear_in_child() -> None:
+    with psycopg.connect(os.environ[DATABASE]) as connection:
+        enqueue(connection, NewJob("born"))
 
 
 @tasks.task("leak", encrypt=encrypt, max_attempts=1)

@@ -20,12 +20,17 @@ QUICK = Settings(poll=timedelta(milliseconds=50))
 
 
 def run_until_over(tasks: Tasks, dsn: str, *ids: int) -> None:
+    unfinished = "SELECT FROM pgqueue.jobs WHERE id = ANY(%s) AND state <> 'dead'"
+    run_while(tasks, dsn, lambda connection: connection.execute(unfinished, [list(ids)]).rowcount)
+
+
+def run_while(
+    tasks: Tasks, dsn: str, condition: Callable[[psycopg.Connection[Any]], object]
+) -> None:
     async def work() -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
             async with asyncio.timeout(60), Worker(tasks, dsn, QUICK):
-                while connection.execute(
-                    "SELECT FROM pgqueue.jobs WHERE id = ANY(%s) AND state <> 'dead'", [list(ids)]
-                ).rowcount:
+                while condition(connection):
                     await asyncio.sleep(0.02)
 
     asyncio.run(work())
@@ -244,3 +249,46 @@ def test_a_process_child_is_not_even_given_a_job_that_may_not_run(dsn: str, tmp_
         assert stage.state(allowed) == "succeeded"
         assert fate(dsn, denied)[:2] == ("dead", "unauthorized")
         assert [entry.job for entry in stage.journal.entries("start")] == [allowed]
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+def test_what_a_handler_enqueues_runs_for_whom_its_own_job_runs(dsn: str, executor: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("child", actor_required=True)
+    def child() -> None: ...
+
+    def bear() -> None:
+        with psycopg.connect(dsn) as connection:
+            pgqueue.enqueue(connection, child.job())
+            pgqueue.enqueue(connection, child.job(), actor="eve")
+            pgqueue.enqueue_batch(connection, [child.job()], on_complete=child.job())
+
+    async def parent() -> None:
+        bear()
+
+    task = tasks.task("parent")(parent if executor == "async" else bear)
+    _, nobodys = enqueue(dsn, task.job().options(actor="ada"), task.job().options(max_attempts=1))
+    children = "SELECT actor FROM pgqueue.all_jobs WHERE task = 'child'"
+    dead = "SELECT FROM pgqueue.jobs WHERE id = %s AND state = 'dead'"
+    run_while(
+        tasks,
+        dsn,
+        lambda connection: (
+            connection.execute(children).rowcount < 4
+            or not connection.execute(dead, [nobodys]).rowcount
+        ),
+    )
+    with psycopg.connect(dsn) as connection:
+        actors = [actor for (actor,) in connection.execute(children)]
+    # Of nobody's job there is none: a child must be somebody's.
+    assert sorted(actors) == ["ada", "ada", "ada", "eve"]
+    assert "say actor=" in fate(dsn, nobodys)[3]
+
+
+def test_a_process_childs_jobs_are_those_of_its_actor(dsn: str, tmp_path: Path) -> None:
+    with Stage(dsn, tmp_path) as stage:
+        stage.enqueue(NewJob("bear-in-child", actor="ada"))
+        stage.start(tasks="tests.safe_tasks:tasks", queues={"default": 2})
+        stage.until(lambda: stage.sql("SELECT id FROM pgqueue.all_jobs WHERE task = 'born'"))
+        assert stage.value("SELECT actor FROM pgqueue.all_jobs WHERE task = 'born'") == "ada"

@@ -17,8 +17,12 @@ from tests import safe_tasks
 from tests.command import Command, run_process
 from tests.postgres import Server
 from tests.process import Stage, WorkerProcess
+from tests.scraping import free_port, scrape
+from tests.test_exporter import read_once
 
 KEY = KeyRing.new_key()
+TASKS = "tests.safe_tasks:tasks"
+RING = {safe_tasks.KEYS: f"k:{base64.b64encode(KEY).decode()}"}
 WAYS = ("return", "fail", "chain", "exit", "log")
 
 
@@ -81,14 +85,43 @@ def shaped_jobs(first: int) -> list[NewJob]:
     ]
 
 
-def shown_by_commands(server: Server, dsn: str) -> Iterator[tuple[str, str]]:
-    """What the command line prints of every job."""
+def shown_by_commands(dsn: str, dead: list[int]) -> Iterator[tuple[str, str]]:
+    """What the command line prints: of all jobs together, and of each."""
     command = Command(dsn)
-    yield "jobs list", command("jobs", "list", "--limit", 1000).output
-    yield "jobs list --json", command("jobs", "list", "--limit", 1000, "--json").output
-    for (job_id,) in command.sql("SELECT id FROM pgqueue.all_jobs"):
-        yield f"jobs show {job_id}", command("jobs", "show", job_id).output
-        yield f"jobs show {job_id} --json", command("jobs", "show", job_id, "--json").output
+    everything = ("--all", "--dry-run")
+    of_all: list[tuple[object, ...]] = [
+        ("status",),
+        ("alerts", "--all"),
+        ("top", "--once"),
+        ("audit",),
+        ("audit", "--actor", "eve"),
+        ("jobs", "list", "--limit", 1000),
+        ("dead", "groups"),
+        ("dead", "redrive", *everything),
+        ("dead", "discard", "--reason", "never", *everything),
+        ("jobs", "cancel", *everything),
+        ("jobs", "move", "--to", "elsewhere", *everything),
+    ]
+    of_each = [
+        words
+        for (job_id,) in command.sql("SELECT id FROM pgqueue.all_jobs")
+        for words in (("jobs", "show", job_id), ("audit", "--job", job_id))
+    ]
+    of_each += [("dead", "show", job_id) for job_id in dead]
+    for words in of_all + of_each:
+        for form in (words, (*words, "--json")):
+            exits = None if words[0] == "alerts" else 0
+            yield " ".join(map(str, form)), command(*form, exits=exits).output
+
+
+def shown_by_functions(dsn: str) -> Iterator[tuple[str, str]]:
+    """What SQL tells of each job beside the views."""
+    for name in ("job_story", "why_not_running"):
+        told = Command(dsn).sql(
+            f"SELECT told::text FROM pgqueue.all_jobs AS job, pgqueue.{name}(job.id) AS told"  # noqa: S608
+        )
+        assert told
+        yield name, str(told)
 
 
 def unreachable(secret: str) -> Iterator[tuple[str, str]]:
@@ -104,75 +137,112 @@ def unreachable(secret: str) -> Iterator[tuple[str, str]]:
             yield " ".join(words), result.stdout + result.stderr
 
 
+def shown_to_the_application(dsn: str) -> Iterator[tuple[str, str]]:
+    """What commands print that have the keys, and look at arguments with them."""
+    for words in (
+        ("doctor", "--app", TASKS),
+        ("doctor", "--app", TASKS, "--json"),
+        ("dead", "redrive", "--all", "--dry-run", "--fit", TASKS),
+        ("dead", "redrive", "--all", "--yes", "--fit", TASKS, "--reason", "once more"),
+    ):
+        result = run_process(*words, dsn=dsn, more=RING)
+        assert result.returncode == 0 or words[0] == "doctor", result.stderr
+        assert "Traceback" not in result.stderr
+        yield " ".join(words), result.stdout + result.stderr
+
+
+def told_to_prometheus(dsn: str, worker_port: int) -> Iterator[tuple[str, str]]:
+    """What workers and the exporter tell of the same jobs."""
+    told = scrape(worker_port)
+    assert told.values("pgqueue_worker_attempts_total", task="leak", outcome="failed")
+    yield "metrics of the worker", told.text
+    told = read_once(dsn)
+    assert told.values("pgqueue_dead_jobs", queue="default") != [0]
+    yield "metrics of the exporter", told.text
+
+
 def test_acceptance_24_no_secret_is_found_in_logs_files_views_or_displays(
     own_server: Server, tmp_path: Path
 ) -> None:
-    own_server_dsn = own_server.dsn()
-    migrate.upgrade(own_server_dsn)
+    """All run under workers that log for people, and then the dead once more under one that logs
+    JSON. They trace, and tell their figures."""
+    dsn = own_server.dsn()
+    migrate.upgrade(dsn)
     secrets = [canary(n) for n in range(50)]
     control = "control" + os.urandom(6).hex()
-    with psycopg.connect(own_server_dsn) as connection:
+    with psycopg.connect(dsn) as connection:
         jobs = encrypted_jobs(iter(secrets[:34]))
         assert len(jobs) == 34
         ids = [each.id for each in pgqueue.enqueue_many(connection, jobs + shaped_jobs(34))]
         # Kept in the clear, so the search below can be seen to work.
         pgqueue.enqueue(connection, NewJob("unknown", f'{{"name": "{control}"}}'))
-    workers: list[WorkerProcess] = []
-    with Stage(own_server_dsn, tmp_path) as stage:
-        more = {
-            safe_tasks.KEYS: f"k:{base64.b64encode(KEY).decode()}",
-            safe_tasks.SECRETS: " ".join(secrets),
+    seen: list[tuple[str, str]] = []
+    with Stage(dsn, tmp_path) as stage:
+        port = free_port()
+        how: dict[str, Any] = {
+            "tasks": TASKS,
+            "more": {**RING, safe_tasks.SECRETS: " ".join(secrets), safe_tasks.TRACES: "1"},
+            "queues": {"default": 4},
         }
-        workers = [
-            stage.start(tasks="tests.safe_tasks:tasks", more=more, queues={"default": 4})
-            for _ in range(2)
-        ]
-        stage.until(
-            lambda: (
-                not stage.value(
-                    "SELECT count(*) FROM pgqueue.jobs WHERE id = ANY(%s) AND state <> 'dead'", ids
-                )
-            ),
-            within=120,
-        )
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.wait(40)
-        logs = [(f"log of worker {n}", worker.log) for n, worker in enumerate(workers)]
-        reasons = dict(
-            stage.sql(
-                "SELECT task || ' ' || reason, count(*) FROM pgqueue.jobs"
-                " WHERE state = 'dead' GROUP BY 1"
-            )
-        )
-        assert {"die crashed", "hang timeout", "leak unauthorized"} <= reasons.keys()
+        workers = [stage.start(**how), stage.start(metrics_port=port, **how)]
+        until_over(stage, ids)
+        seen += told_to_prometheus(dsn, port)
+        end(*workers)
+        dead = dead_of(stage)
+        assert {"die crashed", "hang timeout", "leak unauthorized"} <= set(dead.values())
+        seen += shown_to_the_application(dsn)
+        assert not dead_of(stage).keys() & dead.keys()
+
+        workers.append(stage.start(log_format="json", metrics_port=port, **how))
+        until_over(stage, ids)
+        seen += told_to_prometheus(dsn, port)
+        end(workers[-1])
+        assert dead_of(stage) == dead, "each died of the same as before"
         assert stage.value("SELECT count(*) FROM pgqueue.finished_jobs") >= 9
 
-    hits: list[str] = []
-    for place, text in logs:
-        hits += found(secrets, place, text)
-    said = " ".join(text for _, text in logs)
-    assert all(word in said for word in ("job_failed", "[encrypted]", "[redacted]"))
-    with psycopg.connect(own_server_dsn, autocommit=True) as connection:
-        for name, text in rows_of(connection):
-            hits += found(secrets, name, text)
+        logs = [worker.log for worker in workers]
+        for log in (logs[0] + logs[1], logs[2]):
+            assert all(word in log for word in ("job_failed", "[encrypted]", "[redacted]"))
+        seen += [(f"log of worker {n}", log) for n, log in enumerate(logs)]
+        spans = [path.read_text() for path in tmp_path.glob("*.spans")]
+        assert all(word in "".join(spans) for word in ("exception.message", "[encrypted]"))
+        seen += [("spans", text) for text in spans]
+
+    seen += shown_by_commands(dsn, list(dead))
+    seen += shown_by_functions(dsn)
+    seen += unreachable(secrets[49])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        seen += rows_of(connection)
         connection.execute("CHECKPOINT")
-    for place, text in shown_by_commands(own_server, own_server_dsn):
-        hits += found(secrets, place, text)
-    for place, text in unreachable(secrets[49]):
-        hits += found(secrets, place, text)
+    hits = [hit for place, text in seen for hit in found(secrets, place, text)]
     seen_control = False
     for path in files_below(own_server.cluster.home.path):
         content = path.read_bytes()
         hits += found(secrets, str(path), content)
         seen_control = seen_control or control.encode() in content
     if hits:
-        for worker in workers:
-            print(worker.log)
-        print("\n".join(hits))
+        print("\n".join([*logs, *hits]))
     assert hits == []
     assert seen_control, "the search finds nothing at all"
+
+
+def until_over(stage: Stage, ids: list[int]) -> None:
+    unfinished = "SELECT count(*) FROM pgqueue.jobs WHERE id = ANY(%s) AND state <> 'dead'"
+    stage.until(lambda: not stage.value(unfinished, ids), within=120)
+
+
+def dead_of(stage: Stage) -> dict[int, str]:
+    """The dead, and of which task and reason each is."""
+    return dict(
+        stage.sql("SELECT id, task || ' ' || reason FROM pgqueue.jobs WHERE state = 'dead'")
+    )
+
+
+def end(*workers: WorkerProcess) -> None:
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.wait(40)
 
 
 @pytest.mark.parametrize("shape", range(len(safe_tasks.SHAPES)))

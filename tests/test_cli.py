@@ -37,6 +37,7 @@ def test_every_command_explains_itself_with_an_example(words: tuple[str, ...]) -
     assert "Example" in said
     assert f"pgqueue {' '.join(words)}" in said.partition("Example")[2]
     assert ("--json" in said) == (words not in (("worker",), ("exporter",)))
+    assert [line for line in said.splitlines() if len(line) > 80] == []
 
 
 def test_a_paused_queue_says_so_until_it_is_resumed(pgqueue: Command) -> None:

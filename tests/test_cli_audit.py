@@ -52,6 +52,24 @@ def test_what_people_did_the_latest_first(pgqueue: Command) -> None:
     assert pgqueue("audit", "--by", "nobody").stderr == "nothing is known\n"
 
 
+def test_columns_that_would_be_empty_are_left_out(pgqueue: Command) -> None:
+    pgqueue("queues", "pause", "email", "--actor", "ann")
+    titles, *_ = pgqueue("audit").stdout.splitlines()
+    assert titles.split() == ["WHEN", "ACTION", "QUEUE", "BY"]
+
+
+def test_what_is_no_time_is_told_what_would_be(pgqueue: Command) -> None:
+    said = pgqueue("audit", "--since", "yesterday", exits=2).stderr
+    assert "'yesterday' is no time; write 2h, 'in 2h' or 2026-12-24T18:00Z" in said
+    pgqueue("audit", "--since", "2026-12-24T18:00Z")
+
+
+def test_an_alert_that_is_not_there_is_answered_with_those_that_are(pgqueue: Command) -> None:
+    said = pgqueue("alerts", "set", "backlogg", "--threshold", 5, exits=1).stderr
+    assert "there is no alert 'backlogg'" in said
+    assert "There are: backlog, dead, delay," in said
+
+
 def test_it_is_said_whose_connection_it_was(pgqueue: Command) -> None:
     job = add(pgqueue, "123")
     pgqueue("jobs", "cancel", job, "--actor", "somebody else")

@@ -1,11 +1,14 @@
 """``pgqueue dead``: what jobs died of, looked at by cause and one by one, run again or given up."""
 
+import doctest
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from pgqueue import KeyRing, Tasks, enqueue
+from pgqueue import JobFilter, KeyRing, Tasks, enqueue, failure, redrive_jobs
+from pgqueue.failure import code_of
 from pgqueue.storage.connect import connect
 from tests.command import Command
 
@@ -50,10 +53,10 @@ def test_the_dead_are_shown_by_cause(pgqueue: Command) -> None:
     die(pgqueue, other, kind="KeyError", error="token=abcdef123456", fingerprint="f2")
     said = pgqueue("dead", "groups").stdout
     newest, older = said.splitlines()[1:]
-    assert newest.startswith("f2 ")
+    assert newest.startswith(code_of("f2"))
     assert "KeyError" in newest
     assert "abcdef123456" not in said, "as everywhere, credentials are left out"
-    assert older.split()[:2] == ["f1", "2"]
+    assert older.split()[:2] == [code_of("f1"), "2"]
     assert "send, tell" in older
     assert "2 h ago" in older
     groups = pgqueue.json("dead", "groups")["groups"]
@@ -95,8 +98,30 @@ def test_a_dead_job_is_shown_with_what_its_row_remembers(pgqueue: Command) -> No
     assert '"user_id": 7' in said
     assert "hunter2" not in said + json.dumps(pgqueue.json("dead", "show", job))
     assert f"pgqueue dead redrive {job}" in result.stderr
-    assert "pgqueue dead redrive --fingerprint f1" in result.stderr
+    assert f"pgqueue dead redrive --fingerprint {code_of('f1')}" in result.stderr
     assert len(pgqueue.json("dead", "show", job)["attempts"]) == 10
+
+
+def test_what_is_shown_of_a_cause_can_be_pasted_whatever_it_died_of(pgqueue: Command) -> None:
+    cause = "SyntaxError at counting.py:count: don't call ?(...) \u2028 \u00e4 (<unknown>, line ?)"
+    ids = [add(pgqueue) for _ in range(3)]
+    die(pgqueue, *ids[:2], fingerprint=cause, kind="SyntaxError", error="don't call x(...)")
+    die(pgqueue, ids[2])
+    codes = {group["code"] for group in pgqueue.json("dead", "groups")["groups"]}
+    assert codes == {code_of(cause), code_of("f1")}
+    (line,) = [line for line in pgqueue("dead", "groups").stdout.splitlines() if "don't" in line]
+    assert line.startswith(code_of(cause))
+    assert "SyntaxError at counting.py:count: don't call x(...)" in line
+    assert cause not in line
+    advice = pgqueue("dead", "show", ids[0]).stderr.splitlines()[-1].partition("pgqueue ")[2]
+    assert pgqueue(*shlex.split(advice), "--yes").stdout == "2 jobs redriven\n"
+    by_text = JobFilter(fingerprint="f1")
+    with connect(pgqueue.dsn, "test") as connection:
+        assert redrive_jobs(connection, by_text).done == 1
+
+
+def test_a_code_is_as_its_example_says() -> None:
+    assert doctest.testmod(failure) == (0, 1)
 
 
 def test_what_is_encrypted_stays_so(pgqueue: Command) -> None:

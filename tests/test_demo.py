@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy.orm import Session
 
@@ -18,6 +20,7 @@ from examples.library_census.enqueue import library, register
 from examples.library_census.models import Base, Count, Line, Module, open_session
 from examples.library_census.tasks import import_lines
 from pgqueue import batch_status, enqueue_chunked
+from tests.command import Command
 from tests.postgres import eventually
 
 ROOT = Path(__file__).parents[1]
@@ -47,10 +50,10 @@ class Demo:
         output, errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, output, errors
 
-    def read_until(self, text: str) -> None:
-        """Read its output up to a line with *text*."""
+    def read_until(self, text: str) -> str:
+        """Read its output up to a line with *text*; return that."""
         assert self.process.stdout is not None
-        assert any(text in line for line in self.process.stdout)
+        return next(line for line in self.process.stdout if text in line)
 
     def processes(self) -> set[int]:
         """It and all that it started, and what those started."""
@@ -97,6 +100,31 @@ def test_the_demo_counts_each_module_once_and_proves_it(start: Callable[..., Dem
     assert "the queue is empty: 0 jobs wait, 0 run, 0 dead" in output
     assert output.count("  ok  ") == 7
     assert "FAILED" not in output
+    assert list(demo.directory.iterdir()) == []
+
+
+def test_a_demo_that_is_kept_can_be_looked_at_until_it_is_interrupted(
+    start: Callable[..., Demo],
+) -> None:
+    demo = start("--modules", "20", "--keep")
+    dsn = shlex.split(demo.read_until("export PGQUEUE_DSN='"))[1].partition("=")[2]
+    with psycopg.connect(dsn) as connection:
+        ids = "SELECT min(id) FROM pgqueue.all_jobs WHERE state = 'succeeded'"
+        job = connection.execute(ids).fetchone()
+        assert job
+        for path in sorted((ROOT / "sql").glob("*.sql")):
+            text = re.sub(r"(?<!:):id\b", str(job[0]), path.read_text())
+            connection.execute(text.replace(":'actor'", "'nobody'"))
+    command = Command(dsn)
+    for look in ("doctor", "alerts"):
+        assert command(look, exits=None).exit_code < 3
+    assert "census" in command("top", "--once").output
+    assert "succeeded" in command("jobs", "story", job[0]).output
+
+    demo.process.send_signal(signal.SIGINT)
+
+    code, _, errors = demo.finish()
+    assert (code, errors) == (0, "")
     assert list(demo.directory.iterdir()) == []
 
 

@@ -600,11 +600,25 @@ def test_what_a_role_may_not_look_at_it_is_told_and_the_rest_is_looked_at(
     hidden = {each.check for each in found if each.text.startswith("not allowed to look: needs")}
     assert "horizon" in hidden
     assert ("overdue_leases" in hidden) is (kind != "worker")
+    assert ("partitions" in hidden) is (kind != "worker")
     assert ("unserved_tasks" in hidden) is (kind == "enqueuer")
     assert not {"version", "dead_rows", "indexes"} & hidden
     assert "could not look" not in "".join(each.text for each in found)
     (horizon,) = (each for each in found if each.check == "horizon")
     assert horizon.fix == f'GRANT pg_monitor TO "{prefix}{kind}_login";'
+
+
+def test_who_may_see_nothing_is_not_told_that_all_is_well(dsn: str, prefix: str) -> None:
+    Command(dsn).sql(f'CREATE ROLE "{prefix}nobody" LOGIN')
+    shut_out = dsn_with(dsn, user=f"{prefix}nobody")
+    found = one(shut_out, server.schema)
+    assert found.severity is CRITICAL
+    assert "may not use the schema" in found.text
+    said = Command(shut_out)("doctor", exits=2).stdout.splitlines()[-1]
+    assert "not allowed to look" in said
+    assert "nothing to do" not in said
+    apply(dsn, found.fix)
+    assert one(shut_out, server.schema).severity is OK
 
 
 # The work.

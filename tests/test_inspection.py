@@ -160,7 +160,9 @@ def test_a_job_that_crashed_its_worker_is_waiting_too(connection: Connection) ->
             for name in ("list_jobs", "list_dead", "list_running")
         ),
         ("show_job", {}),
+        ("show_payload", {}),
         ("list_attempts", {}),
+        ("list_tracebacks", {}),
         ("list_audit", {}),
         ("show_progress", {}),
         ("list_lines", {}),

@@ -70,11 +70,11 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     },
     **{
         f"see {view}": ({W, O, A}, f"SELECT * FROM pgqueue.{view}")  # noqa: S608
-        for view in ("dead_groups", "retries", "audit_log")
+        for view in ("dead_groups", "retries", "audit_log", "schedule_status")
     },
     **{
         f"see {view}": ({W, A}, f"SELECT * FROM pgqueue.{view}")  # noqa: S608
-        for view in ("running_jobs", "all_jobs", "job_progress", "schedule_status")
+        for view in ("running_jobs", "all_jobs", "job_progress")
     },
     "read a story": ({W, O, A}, "SELECT * FROM pgqueue.job_story(1)"),
     "ask why": ({W, O, A}, "SELECT * FROM pgqueue.why_not_running(1)"),
@@ -95,6 +95,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     # What an operator sees and does.
     "list jobs": ({W, O, A}, "SELECT id, state, task, actor, error FROM pgqueue.jobs"),
     "list errors": ({W, O, A}, "SELECT error_type, error FROM pgqueue.attempts"),
+    "see whose the jobs are": ({W, O, A}, "SELECT * FROM pgqueue.home"),
     "list queues": ({W, O, A}, "SELECT * FROM pgqueue.queues"),
     "list workers": ({W, O, A}, "SELECT * FROM pgqueue.workers"),
     "list batches": ({W, O, A}, "SELECT id, total FROM pgqueue.batches"),
@@ -360,8 +361,33 @@ def test_an_operator_works_with_the_command_line(house: House) -> None:
         "SELECT actor, db_user FROM pgqueue.audit WHERE job_id = %s", job.id
     )
     assert (actor, db_user) == ("somebody else", house.role("operator_login"))
-    # A worker's rights are needed to see what jobs hold.
-    assert "not allowed" in command("jobs", "show", job.id, exits=3).output
+    for words in (("status",), ("schedules", "list")):
+        command(*words)
+
+
+def test_an_operator_is_shown_what_a_job_died_of_but_not_what_it_holds(house: House) -> None:
+    with psycopg.connect(house.dsn) as connection:
+        told = {"metadata": {"tenant": "secret-0"}, "max_attempts": 1}
+        job = pgqueue.enqueue(
+            connection, NewJob("fail", '{"name": "secret-1"}').options(**told), queue="shown"
+        )
+        claimed = connection.execute("SELECT * FROM pgqueue.fetch('shown')").fetchone()
+        assert claimed
+        connection.execute(
+            "SELECT pgqueue.finish(id, attempt, worker_id, 'failed', error => 'no such user',"
+            " error_type => 'KeyError', traceback => 'secret-2') FROM pgqueue.jobs WHERE id = %s",
+            [job.id],
+        )
+    operator = Command(house.dsn_of(O))
+    for words in (("jobs", "show", job.id), ("dead", "show", job.id)):
+        shown = operator(*words).output
+        assert "KeyError: no such user" in shown
+        assert "only pgqueue_worker and pgqueue_admin may see what jobs hold" in shown
+        found = operator.json(*words)
+        assert [each["error"] for each in found["attempts"]] == ["no such user"]
+        assert "secret" not in shown + str(found)
+        seen = str(Command(house.dsn_of(A)).json(*words))
+        assert all(f"secret-{n}" in seen for n in range(3))
 
 
 def test_an_operator_steers_many_jobs_with_the_command_line(house: House) -> None:

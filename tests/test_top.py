@@ -167,7 +167,7 @@ def test_a_frame_fits(width: int, height: int) -> None:
         workers=[each._replace(host=long, queues={long: 5}) for each in WATCH.workers] * 20,
         running=[each._replace(task=long, queue=long, host=long) for each in WATCH.running] * 20,
         failures=[each._replace(task=long, queue=long) for each in WATCH.failures] * 20,
-        deaths=[each._replace(error_type=long, tasks=[long]) for each in WATCH.deaths or ()],
+        deaths=[each._replace(cause=long, tasks=[long]) for each in WATCH.deaths or ()],
         alerts=[alert("critical", "delay", long, long)] * 9,
     )
     lines = frame(crowd, width=width, height=height)
@@ -288,7 +288,7 @@ def test_the_numbers_are_those_of_the_database(dsn: str) -> None:
     assert (worker["host"], worker["holds"], worker["slots"]) == ("web-1", 2, 5)
     assert sorted(job["percent"] or 0 for job in seen["running"]) == [0, 50]
     assert [(each["task"], each["failed"]) for each in seen["failures"]] == [("work", 244)]
-    assert [(each["error_type"], each["jobs"]) for each in seen["deaths"]] == [("Boom", 1)]
+    assert [(each["cause"], each["jobs"]) for each in seen["deaths"]] == [("Boom", 1)]
     assert seen["database"] in dsn
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -78,6 +80,17 @@ def test_a_worker_can_be_stopped_while_it_waits_for_its_database() -> None:
             return await running
 
     assert asyncio.run(work()) == 0
+
+
+def test_a_worker_that_is_stopped_at_once_leaves_nothing_that_was_begun(dsn: str) -> None:
+    async def work() -> None:
+        async with Worker(Tasks(), dsn):
+            pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(work())
+        gc.collect()
 
 
 def test_each_start_of_a_worker_is_another_worker() -> None:

@@ -7,10 +7,13 @@ exactly once.
 """
 
 import argparse
+import contextlib
 import io
 import os
 import platform
+import shlex
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,8 +38,9 @@ BROKEN = {
 MENDED = "def shelve(book: str) -> None:\n    print(book)\n"
 
 
-def census(directory: Path, *, modules: int | None, pull_the_plug: bool) -> None:
+def census(directory: Path, *, modules: int | None, pull_the_plug: bool, keep: bool) -> None:
     """Count the library, or its first *modules*, with files of our own in *directory*.
+    *keep*: leave the database running at the end, until Ctrl-C.
 
     Raises Failed if anything is not as it should be.
     """
@@ -69,6 +73,17 @@ def census(directory: Path, *, modules: int | None, pull_the_plug: bool) -> None
         if not all(check.holds for check in proof.prove(paths, said, imported)):
             raise Failed("what is marked FAILED above does not hold")
         summary.show(speed, dead, imported)
+        if keep:
+            leave_running(server.dsn)
+
+
+def leave_running(dsn: str) -> None:
+    """Let the database be looked at from another terminal, until Ctrl-C."""
+    say("\nThis database stays until Ctrl-C. In another terminal:\n")
+    say(f"export PGQUEUE_DSN={shlex.quote(dsn)}")
+    say('psql "$PGQUEUE_DSN" -f sql/queues.sql')
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def register_library(directory: Path, modules: int | None) -> list[Path]:
@@ -93,6 +108,11 @@ def main() -> int:
         "--pull-the-plug",
         action="store_true",
         help="kill a worker process in the middle, to see that nothing is lost or counted twice",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave the database running at the end, to look at it with psql and pgqueue",
     )
     options = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # some errors quote what not every terminal has

@@ -21,7 +21,8 @@ In another, after the line that it prints (export PGQUEUE_DSN=...):
   {bin}/pgqueue status
   {bin}/pgqueue jobs list --state dead
 
-And: make demo ARGS=--pull-the-plug kills a worker in the middle.
+And: make demo ARGS=--pull-the-plug kills a worker in the middle, and ARGS=--keep lets you look
+at this very database with psql, sql/*.sql and pgqueue.
 """
 
 

@@ -1,5 +1,6 @@
 """``audit``: who caused what, who touched it, and what people did."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from pgqueue.storage.stories import TrailEvent, list_trail
 
 _COLUMNS = (
     Column("WHEN"),
-    Column("ACTION", colour={"dead": "red"}.get),
+    Column("ACTION", elastic=True, colour={"dead": "red"}.get),
     Column("JOB", right=True),
     Column("TASK", elastic=True),
     Column("QUEUE", elastic=True),
@@ -27,7 +28,7 @@ _COLUMNS = (
 \b
 Examples:
   pgqueue audit --since 1d
-  pgqueue audit --actor 123 --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z
+  pgqueue audit --actor 123 --since 2026-11-01T00:00:00Z --until 1d
   pgqueue audit --job 4711
   pgqueue audit --by ann --json
 """
@@ -62,11 +63,18 @@ def audit(
     if as_json:
         print_json({"events": found})
     elif found:
-        print_table(_COLUMNS, [_row(event) for event in found])
+        _print(found)
     else:
         tell("nothing is known")
     if len(found) == limit:
         tell(f"there may be more: say --since and --until, or --limit {2 * limit}")
+
+
+def _print(events: Sequence[TrailEvent]) -> None:
+    """Print them, without the columns that would be empty: there are many."""
+    cells = list(zip(*map(_row, events), strict=True))
+    used = [n for n, column in enumerate(cells) if any(column)]
+    print_table([_COLUMNS[n] for n in used], list(zip(*[cells[n] for n in used], strict=True)))
 
 
 def _row(event: TrailEvent) -> list[str]:

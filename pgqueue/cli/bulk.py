@@ -102,7 +102,7 @@ def reprioritise(new_priority: int, ids: tuple[int, ...], **given: Any) -> None:
     epilog="""
 \b
 Example:
-  pgqueue jobs move --to bulk --queue email --task newsletter --reason "mail first"
+  pgqueue jobs move --to bulk -q email --task newsletter --reason "too many"
 """,
 )
 @_ids

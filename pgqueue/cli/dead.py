@@ -15,6 +15,7 @@ from pgqueue.cli.human import ago, number
 from pgqueue.cli.output import Column, print_json, print_table, tell, visible
 from pgqueue.cli.params import JOB_ID, REASON, Name, When, json_option, reason_option
 from pgqueue.cli.steering import Manner, carry_out, manner_options
+from pgqueue.failure import code_of
 from pgqueue.job import State
 from pgqueue.job_filter import JobFilter
 from pgqueue.storage.inspection import show_job
@@ -56,11 +57,11 @@ def groups(queue: str | None, task: str | None, since: Any, limit: int, as_json:
     """Show what jobs died of: those of one cause are one line, the latest death first.
 
     Errors of one type, from one place, with one message but for its numbers and names have one
-    fingerprint. Looks at the 10,000 latest deaths.
+    fingerprint, here by its code. Looks at the 10,000 latest deaths.
     """
     found = perform(group_dead(queue=queue, task=task, since=since, limit=limit))
     if as_json:
-        print_json({"groups": found})
+        print_json({"groups": [{"code": _code(group), **group._asdict()} for group in found]})
     elif found:
         print_table(_COLUMNS, [_row(group) for group in found])
         if found[0].at_least:
@@ -92,17 +93,17 @@ def show(job_id: int, as_json: bool) -> None:
     print_details(job)
     tell(f"run it again: pgqueue dead redrive {job_id}")
     if job.fingerprint is not None:
-        tell(f"and all of its kind: pgqueue dead redrive --fingerprint {job.fingerprint}")
+        tell(f"and all of its kind: pgqueue dead redrive --fingerprint {code_of(job.fingerprint)}")
 
 
 @dead.command(
     epilog="""
 \b
 Examples:
-  pgqueue dead redrive --fingerprint 6f1c0a --reason "the mail server is back"
+  pgqueue dead redrive --fingerprint 6f1c0a3e --reason "the server is back"
   pgqueue dead redrive --task send-welcome --died-after 2h --rate 10/s
   pgqueue dead redrive --died-of undecodable --fit myapp.jobs:tasks
-  pgqueue dead redrive --queue email --limit 5 --yes && pgqueue jobs list -q email
+  pgqueue dead redrive --queue email --limit 5 --yes
 """
 )
 @_ids
@@ -160,10 +161,17 @@ def _of_dead(wanted: JobFilter) -> JobFilter:
     return wanted if wanted.ids else replace(wanted, state=State.DEAD)
 
 
+def _code(group: DeadGroup) -> str | None:
+    return None if group.fingerprint is None else code_of(group.fingerprint)
+
+
 def _row(group: DeadGroup) -> list[str]:
     what = group.error_type or ", ".join(group.reasons)
+    place = (group.fingerprint or "").partition(": ")[0]
+    if place.startswith(f"{what} at "):
+        what = place
     return [
-        group.fingerprint or "",
+        _code(group) or "",
         number(group.jobs, at_least=group.at_least),
         ago(group.first_seen, group.now),
         ago(group.last_seen, group.now),

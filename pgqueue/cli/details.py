@@ -27,6 +27,8 @@ from pgqueue.storage.inspection import (
     ProgressRecord,
 )
 
+CONCEALED = "only pgqueue_worker and pgqueue_admin may see what jobs hold"
+
 _JSON_FIELDS = ("args", "metadata", "result", "history")
 _ATTEMPTS = (
     Column("ATTEMPT", right=True),
@@ -120,7 +122,7 @@ def _facts(job: JobDetails) -> Iterator[tuple[str, str]]:
         ("key", job.key),
         ("actor", job.actor),
         ("on dead", job.on_dead_task),
-        ("args", redact_json(job.args)),
+        ("args", CONCEALED if job.is_concealed else job.args and redact_json(job.args)),
         ("metadata", job.metadata and redact_json(job.metadata)),
         ("result", job.result and redact_json(job.result)),
         ("error", ": ".join(part for part in (job.error_type, job.error) if part)),

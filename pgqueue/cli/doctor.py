@@ -15,7 +15,7 @@ from pgqueue.migrate import head
 from pgqueue.migrate.indexes import declared
 from pgqueue.storage import tls
 from pgqueue.storage.checkup.check import Circumstances, Finding, Severity
-from pgqueue.storage.checkup.examination import examine
+from pgqueue.storage.checkup.examination import NOT_ALLOWED, examine
 from pgqueue.storage.connect import connect, is_pooled
 from pgqueue.tasks import Tasks
 from pgqueue.worker.loading import load_tasks
@@ -116,5 +116,7 @@ def _print_sum(findings: Sequence[Finding]) -> None:
     counts: Mapping[Severity, int] = Counter(each.severity for each in findings)
     checks = len({each.check for each in findings})
     wrong = [f"{counts[level]} {level}" for level in reversed(Severity) if counts[level]]
-    nothing = not any(counts[level] for level in _EXITS)
-    click.echo(f"\n{checks} checks: {', '.join(wrong)}{'; nothing to do' if nothing else ''}")
+    unseen = sum(each.text.startswith(NOT_ALLOWED) for each in findings)
+    rest = "" if any(counts[level] for level in _EXITS) else "; nothing to do"
+    rest += f"; {unseen} were not allowed to look" if unseen else ""
+    click.echo(f"\n{checks} checks: {', '.join(wrong)}{rest}")

@@ -18,7 +18,7 @@ from pgqueue.options import NewJob
 Examples:
   pgqueue enqueue send-welcome --args '{"user_id": 123}'
   pgqueue enqueue report --args @report.json --queue reports --delay 1h30m
-  pgqueue enqueue nightly --run-at 2026-12-24T18:00:00+01:00 --key nightly-2026-12-24
+  pgqueue enqueue nightly --run-at 2026-12-24T18:00:00+01:00 --key nightly-24
   id=$(pgqueue enqueue import --args - < import.json)
 """
 )

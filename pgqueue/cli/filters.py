@@ -42,7 +42,9 @@ _of_waiting = (
     click.option("--run-before", type=When(), metavar="WHEN", help="Those due before then."),
 )
 _of_dead = (
-    click.option("--fingerprint", type=Name(500), help="Those of this group."),
+    click.option(
+        "--fingerprint", type=Name(500), metavar="CODE", help="Those of this line of dead groups."
+    ),
     click.option("--error-type", type=Name(500), metavar="NAME", help="Those that died of this."),
     click.option(
         "--died-of",

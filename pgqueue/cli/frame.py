@@ -228,7 +228,7 @@ def _failures(failures: Failures) -> list[str]:
 
 def _deaths(deaths: Deaths) -> list[str]:
     return [
-        deaths.error_type or ", ".join(deaths.reasons),
+        deaths.cause or ", ".join(deaths.reasons),
         compact(deaths.jobs, at_least=deaths.at_least),
         brief(deaths.latest_ago),
         " ".join(deaths.tasks),

@@ -26,7 +26,7 @@ def jobs() -> None:
 Examples:
   pgqueue jobs list
   pgqueue jobs list --state dead --task send-welcome
-  pgqueue jobs list --state dead --ids --limit 1000 | xargs -r pgqueue jobs retry
+  pgqueue jobs list --state dead --ids | xargs -r pgqueue jobs retry
 """,
 )
 @click.option(

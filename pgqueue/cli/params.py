@@ -84,6 +84,10 @@ class When(ParamType):
         try:
             length = parse_duration(value.removeprefix("in "))
         except (ValueError, OverflowError):
+            if not value[:4].isdigit():
+                self.fail(
+                    f"{value!r} is no time; write 2h, 'in 2h' or 2026-12-24T18:00Z", param, ctx
+                )
             return Moment().convert(value, param, ctx)
         return -length if ahead else length
 

@@ -26,7 +26,7 @@ def roles() -> None:
 \b
 Example:
   pgqueue roles create
-  psql -c 'GRANT pgqueue_enqueuer TO shop; GRANT pgqueue_worker TO shop_worker'
+  psql -c 'GRANT pgqueue_enqueuer TO shop; GRANT pgqueue_worker TO jobs'
 \b
 From then on enqueueing and the verbs need membership: before, whoever
 had the right to use the schema could call them. A role whose handlers

@@ -56,7 +56,7 @@ def migrate(revision: str, sql: bool, check: bool, as_json: bool) -> None:
     epilog="""
 \b
 Examples:
-  pgqueue downgrade                       one revision back; from the first, to nothing
+  pgqueue downgrade                       one revision back, at last to none
   pgqueue downgrade --to base --yes       remove the schema and every job
 """
 )

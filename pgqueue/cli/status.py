@@ -48,6 +48,8 @@ Examples:
 WAITING jobs can run now, OLDEST is how long one of them has waited.
 SCHEDULED ones are due later, those that failed and are tried again included.
 A count such as 10,000+ is "at least": no big table is counted.
+\b
+The role pgqueue_operator is enough; a monitor has pgqueue top --once.
 """
 )
 @json_option

@@ -66,7 +66,8 @@ def explain(error: psycopg.Error, where: str) -> str:
         return f"somebody holds a lock that this needs ({said}); {_AGAIN}"
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return f"this server is read-only ({where}); connect to its primary"
-    return f"Postgres says: {said} (SQLSTATE {error.sqlstate})"
+    hint = error.diag.message_hint
+    return f"Postgres says: {said} (SQLSTATE {error.sqlstate}){f'; {hint}' if hint else ''}"
 
 
 def _explain_connection(error: psycopg.Error, where: str) -> str:

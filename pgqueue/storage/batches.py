@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from pgqueue.context import present_actor
 from pgqueue.errors import BatchNotFound
 from pgqueue.job import CALLBACK_OF
 from pgqueue.options import NewJob
@@ -103,7 +104,10 @@ def enqueue(
     new: NewBatch, jobs: Iterable[NewJob], *, notify: bool = True, raise_on_conflict: bool = False
 ) -> Operation[Batch]:
     """Insert *jobs* and the batch that they make, in slices: *jobs* may be lazy and endless rows
-    long. A batch without jobs is closed at once."""
+    long. A batch without jobs is closed at once. One that a handler enqueues is for whom the
+    handler's own job runs, unless it says."""
+    if new.actor is None:
+        new = new._replace(actor=present_actor())
     batch_id = int((yield from query("next_batch"))[0][0])
     total = duplicates = 0
     for some in _slices(jobs, new.actor):
@@ -225,7 +229,7 @@ def _slices(jobs: Iterable[NewJob], actor: str | None) -> Iterator[list[NewJob]]
     some: list[NewJob] = []
     size = 0
     for job in jobs:
-        some.append(_of_actor(job, actor))
+        some.append(enqueueing.of_actor(job, actor))
         size += len(job.args)
         if len(some) == SLICE or size >= SLICE_BYTES:
             yield some
@@ -234,12 +238,8 @@ def _slices(jobs: Iterable[NewJob], actor: str | None) -> Iterator[list[NewJob]]
         yield some
 
 
-def _of_actor(job: NewJob, actor: str | None) -> NewJob:
-    return job if actor is None or job.actor is not None else job._replace(actor=actor)
-
-
 def _callback(job: NewJob | None, actor: str | None, batch_id: int) -> str | None:
     if job is None:
         return None
     metadata = {**(job.metadata or {}), CALLBACK_OF: batch_id}
-    return enqueueing.stored(_of_actor(job, actor)._replace(metadata=metadata))
+    return enqueueing.stored(enqueueing.of_actor(job, actor)._replace(metadata=metadata))

@@ -9,6 +9,7 @@ from weakref import ref
 
 from psycopg.pq import TransactionStatus
 
+from pgqueue.context import present_actor
 from pgqueue.errors import IdempotencyConflict
 from pgqueue.metadata import dump_metadata
 from pgqueue.options import (
@@ -77,10 +78,13 @@ def enqueue(
     batch_id: int | None = None,
 ) -> Operation[list[Enqueued]]:
     """Insert *new_jobs*, as part of a batch if one is given; return what became of each, in their
-    order."""
+    order. What a handler enqueues runs for whom the handler's own job runs, unless it says."""
     if not new_jobs:
         return []
     jobs = [check(job) for job in new_jobs]
+    actor = present_actor()
+    if actor is not None:
+        jobs = [of_actor(job, actor) for job in jobs]
     ids: list[int | None] = []
     if examine(jobs):
         jobs, ids = yield from _sealed(jobs)
@@ -96,6 +100,11 @@ def enqueue(
             if result.conflict:
                 raise IdempotencyConflict(str(job.key), result.id, enqueued)
     return enqueued
+
+
+def of_actor(job: NewJob, actor: str | None) -> NewJob:
+    """Return *job* as that *actor*'s, unless it is somebody's already."""
+    return job if actor is None or job.actor is not None else job._replace(actor=actor)
 
 
 def stored(job: NewJob) -> str:

@@ -108,11 +108,13 @@ class JobDetails(NamedTuple):
     keep_dead: float | None
     batch_id: int | None
     on_dead_task: str | None
-    args: str
-    metadata: str | None
-    result: str | None
-    history: str | None
     fingerprint: str | None
+    is_concealed: bool = True
+    """The role that looked may not see what jobs hold and say: all below, and the tracebacks."""
+    args: str | None = None
+    metadata: str | None = None
+    result: str | None = None
+    history: str | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     audit: tuple[AuditRecord, ...] = ()
     progress: ProgressRecord | None = None
@@ -166,18 +168,40 @@ class WorkerStatus(NamedTuple):
 
 
 def show_job(job_id: int) -> Operation[JobDetails]:
-    """Return all that is known about a job. Raises :class:`JobNotFound`."""
+    """Return all that is known about a job, as far as the present role may see it. Raises
+    :class:`JobNotFound`."""
     rows = yield from query("show_job", id=job_id)
     if not rows:
         raise JobNotFound(job_id)
-    job = JobDetails._make((*rows[0], (), (), None, ()))
-    progress = yield from query("show_progress", id=job_id)
-    lines = yield from query("list_lines", id=job_id, limit=MOST_LINES)
     attempts = yield from query("list_attempts", id=job_id, limit=MOST_EVENTS)
     audit = yield from query("list_audit", id=job_id, limit=MOST_EVENTS)
-    return job._replace(
-        attempts=tuple(AttemptRecord._make(row) for row in attempts) or _remembered(job.history),
+    job = JobDetails(*rows[0])._replace(
+        attempts=tuple(AttemptRecord._make(row) for row in attempts),
         audit=tuple(AuditRecord._make(row) for row in audit),
+    )
+    ((sees_payloads,),) = yield from query("sees_payloads")
+    return (yield from _with_payload(job)) if sees_payloads else job
+
+
+def _with_payload(job: JobDetails) -> Operation[JobDetails]:
+    """Add what the job holds, and what it and its attempts said."""
+    payload = yield from query("show_payload", id=job.id)
+    progress = yield from query("show_progress", id=job.id)
+    lines = yield from query("list_lines", id=job.id, limit=MOST_LINES)
+    tracebacks: dict[int, str | None] = dict(
+        (yield from query("list_tracebacks", id=job.id, limit=MOST_EVENTS))
+    )
+    args, metadata, result, history = payload[0] if payload else (None,) * 4
+    return job._replace(
+        is_concealed=False,
+        args=args,
+        metadata=metadata,
+        result=result,
+        history=history,
+        attempts=tuple(
+            attempt._replace(traceback=tracebacks.get(attempt.attempt)) for attempt in job.attempts
+        )
+        or _remembered(history),
         progress=ProgressRecord._make(progress[0]) if progress else None,
         lines=tuple(LineRecord._make(row) for row in lines),
     )

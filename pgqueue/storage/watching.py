@@ -89,7 +89,8 @@ class Failures(NamedTuple):
 class Deaths(NamedTuple):
     """Dead jobs that died of the same."""
 
-    error_type: str | None
+    cause: str | None
+    """The fingerprint of their error, which begins with its type."""
     reasons: Sequence[str]
     jobs: int
     at_least: bool

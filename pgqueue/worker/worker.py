@@ -265,9 +265,11 @@ class Worker:
                 log.info("schedule %s %s: %s", saved.name, saved.answer, saved.changes or "new")
 
     def _begin(self, name: str, part: Coroutine[Any, Any, None]) -> None:
-        self._running[name] = asyncio.create_task(
+        running = asyncio.create_task(
             self._guard(name, part), name=f"pgqueue-{name}", context=self._own.copy()
         )
+        running.add_done_callback(lambda _: part.close())  # if it was stopped before it began
+        self._running[name] = running
 
     async def _guard(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         """Run a part; what it cannot mend ends the worker."""

@@ -78,6 +78,9 @@ BEGIN
                 ELSE 'SELECT, INSERT, UPDATE, DELETE' END,
             found.relname, worker);
     END LOOP;
+    -- The nets, to see whether anything fell into them.
+    EXECUTE format('GRANT SELECT ON pgqueue.finished_jobs_default, pgqueue.attempts_default,'
+        ' pgqueue.job_logs_default TO %I', worker);
     EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA pgqueue TO %I', worker);
     EXECUTE format('GRANT %I TO %I', enqueuer, worker);
 
@@ -112,8 +115,9 @@ BEGIN
         EXECUTE format('GRANT SELECT (%s) ON %s TO %I', found.columns, found.relation, operator);
     END LOOP;
     EXECUTE format('GRANT SELECT ON pgqueue.queues, pgqueue.workers, pgqueue.tasks, pgqueue.batches,'
-        ' pgqueue.batch_outcomes, pgqueue.alert_rules, pgqueue.audit, pgqueue.dead_groups,'
-        ' pgqueue.retries, pgqueue.audit_log TO %I', operator);
+        ' pgqueue.batch_outcomes, pgqueue.alert_rules, pgqueue.audit, pgqueue.home,'
+        ' pgqueue.dead_groups, pgqueue.retries, pgqueue.audit_log, pgqueue.schedule_status TO %I',
+        operator);
 
     EXECUTE format('GRANT %I, %I, %I, %I TO %I WITH ADMIN OPTION',
         enqueuer, worker, monitor, operator, admin);

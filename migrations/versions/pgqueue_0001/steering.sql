@@ -203,7 +203,8 @@ BEGIN
                 AND (wanted.batch_id IS NULL OR job.batch_id = wanted.batch_id)
                 AND (wanted.reason IS NULL OR job.reason = wanted.reason)
                 AND (wanted.error_type IS NULL OR job.error_type = wanted.error_type)
-                AND (wanted.fingerprint IS NULL OR job.fingerprint = wanted.fingerprint)
+                AND (wanted.fingerprint IS NULL OR wanted.fingerprint IN (job.fingerprint,
+                    left(encode(sha256(convert_to(job.fingerprint, 'UTF8')), 'hex'), 8)))
                 AND (wanted.created_after IS NULL OR job.created_at >= wanted.created_after)
                 AND (wanted.created_before IS NULL OR job.created_at < wanted.created_before)
                 AND (wanted.run_after IS NULL OR job.run_at >= wanted.run_after)

@@ -14,6 +14,7 @@ from pgqueue.storage.checkup.check import (
     Circumstances,
     Finding,
     Verdict,
+    critical,
     info,
     ok,
     warning,
@@ -24,6 +25,8 @@ from pgqueue.storage.operation import query
 
 PATIENCE = timedelta(seconds=5)
 """A check that takes longer is given up."""
+NOT_ALLOWED = "not allowed to look"
+"""So begins what is said by a check that the present user may not make."""
 AT_MOST = 10
 """So many verdicts of one check are kept."""
 
@@ -61,6 +64,8 @@ def _verdicts(
     except psycopg.Error as error:
         if is_unconnected(error) or connection.closed:
             raise
+        if check is CHECKS[0] and isinstance(error, errors.InsufficientPrivilege):
+            return [_shut_out(connection, error)]
         return [_unseen(connection, error, patience)]
     except Exception as error:  # noqa: BLE001  a bug in one judge is not to silence the others
         said = f"{type(error).__name__}: {error}"
@@ -68,7 +73,15 @@ def _verdicts(
 
 
 def _forbidden(connection: psycopg.Connection[Any], role: str) -> Verdict:
-    return info(f"not allowed to look: needs {role}", f"GRANT {role} TO {_user(connection)};")
+    return info(f"{NOT_ALLOWED}: needs {role}", f"GRANT {role} TO {_user(connection)};")
+
+
+def _shut_out(connection: psycopg.Connection[Any], error: psycopg.Error) -> Verdict:
+    """Who may not even ask for the schema's revision has seen nothing: that is not all well."""
+    return critical(
+        f"this user may not use the schema, so little was looked at ({error.diag.message_primary})",
+        f"GRANT USAGE ON SCHEMA pgqueue TO {_user(connection)};",
+    )
 
 
 def _unseen(
@@ -77,7 +90,7 @@ def _unseen(
     said = error.diag.message_primary or type(error).__name__
     if isinstance(error, errors.InsufficientPrivilege):
         return info(
-            f"not allowed to look: needs the worker's role ({said})",
+            f"{NOT_ALLOWED}: needs the worker's role ({said})",
             f"GRANT pgqueue_worker TO {_user(connection)};",
         )
     if isinstance(error, errors.QueryCanceled):
