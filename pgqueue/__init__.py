@@ -70,10 +70,8 @@ from pgqueue.events import JobEvent
 from pgqueue.fetching import FetchedJob, fetch, fetch_async
 from pgqueue.job import Job, Reason, State
 from pgqueue.job_filter import JobFilter
-from pgqueue.keyring import KeyRing
 from pgqueue.options import Keep, NewJob
 from pgqueue.policy import NETWORK_ERRORS, After, Until
-from pgqueue.schedule import Misfire, NewSchedule, Overlap
 from pgqueue.schedules import (
     disable_schedule,
     disable_schedule_async,
@@ -86,12 +84,14 @@ from pgqueue.schedules import (
     unschedule,
     unschedule_async,
 )
+from pgqueue.secrecy.keyring import KeyRing
 from pgqueue.signals import Cancel, Fail, Retry, Snooze
 from pgqueue.storage.batches import Batch, BatchStatus
 from pgqueue.storage.course import Steered
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.storage.steering import Survey
 from pgqueue.tasks import Task, Tasks
+from pgqueue.timetable.schedule import Misfire, NewSchedule, Overlap
 from pgqueue.verbs import cancel, cancel_async, discard, discard_async, retry, retry_async
 from pgqueue.waiter import Finished, JobStatus, Waiter, find_status, find_status_async
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from pgqueue import tracer
-from pgqueue.codec import Codec
+from pgqueue.coding.codec import Codec
 from pgqueue.errors import InvalidOption, LeaseLost, PgqueueError
 from pgqueue.failure import type_of
 from pgqueue.job import CALLBACK_OF, Job

@@ -7,9 +7,9 @@ import sys
 import traceback
 from types import TracebackType
 
-from pgqueue.codec import sanitise
+from pgqueue.coding.codec import sanitise
 from pgqueue.outcome import Failure
-from pgqueue.redaction import redact, redact_shapes
+from pgqueue.secrecy.redaction import redact, redact_shapes
 
 MESSAGE_LIMIT = 8 * 1024
 TRACEBACK_LIMIT = 16 * 1024

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from pgqueue import failure
-from pgqueue.codec import Codec
+from pgqueue.coding.codec import Codec
 from pgqueue.errors import InvalidOption, LeaseLost, UnsupportedConnection
-from pgqueue.guard import Guard
 from pgqueue.options import Seconds, check_text, milliseconds
+from pgqueue.secrecy.guard import Guard
 from pgqueue.signals import Cancel, Fail, Retry, Signal, Snooze
 from pgqueue.storage import fetching
 from pgqueue.storage.drivers import run, run_async

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
-from pgqueue.codec import sanitise
+from pgqueue.coding.codec import sanitise
 from pgqueue.notes import LINE_LIMIT, Line
 
 _TAKEN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}

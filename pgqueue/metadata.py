@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pgqueue.codec import LIMIT
-from pgqueue.encoder import DEPTH
+from pgqueue.coding.codec import LIMIT
+from pgqueue.coding.encoder import DEPTH
 from pgqueue.errors import InvalidOption
 
 TRACEPARENT = "traceparent"

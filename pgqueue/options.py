@@ -7,10 +7,10 @@ from enum import Enum
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
-from pgqueue.credentials import may_hold
 from pgqueue.errors import InvalidOption
-from pgqueue.guard import Guard, hint
-from pgqueue.sealing import Sealer
+from pgqueue.secrecy.credentials import may_hold
+from pgqueue.secrecy.guard import Guard, hint
+from pgqueue.secrecy.sealing import Sealer
 
 Seconds = float | timedelta
 """A length of time: a number of seconds, or a timedelta."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pgqueue import failure
 from pgqueue.context import Context
 from pgqueue.errors import InvalidOption, UndecodablePayload
-from pgqueue.guard import Guard, Mode, guarding, leaves
 from pgqueue.job import Job
-from pgqueue.keyring import KeyRing
 from pgqueue.notes import Checkpoint, Line, Note
 from pgqueue.options import Rules
 from pgqueue.outcome import Failure
-from pgqueue.redaction import redact, redact_said
-from pgqueue.sealing import Sealer, is_sealed
+from pgqueue.secrecy.guard import Guard, Mode, guarding, leaves
+from pgqueue.secrecy.keyring import KeyRing
+from pgqueue.secrecy.redaction import redact, redact_said
+from pgqueue.secrecy.sealing import Sealer, is_sealed
 
 _SECRET = 4
 """Characters from which on a text is looked for: shorter ones are found everywhere."""

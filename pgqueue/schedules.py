@@ -8,10 +8,10 @@ from typing import Any
 
 from pgqueue.errors import InvalidOption, ScheduleNotFound
 from pgqueue.options import NewJob
-from pgqueue.schedule import NewSchedule
 from pgqueue.storage import schedules
 from pgqueue.storage.drivers import run, run_async
 from pgqueue.storage.operation import Operation
+from pgqueue.timetable.schedule import NewSchedule
 
 
 def schedule(

@@ -18,7 +18,7 @@ from typing import (
 )
 
 from pgqueue.backoff import Backoff, Exponential
-from pgqueue.codec import LIMIT, Codec
+from pgqueue.coding.codec import LIMIT, Codec
 from pgqueue.context import Context, current_job
 from pgqueue.errors import (
     DuplicateSchedule,
@@ -27,15 +27,15 @@ from pgqueue.errors import (
     UndecodablePayload,
     UnknownTask,
 )
-from pgqueue.guard import Mode
 from pgqueue.job import Job
-from pgqueue.keyring import KeyRing
 from pgqueue.options import UNSET, Keep, NewJob, Seconds, Unset, check, check_text, milliseconds
 from pgqueue.policy import Policy, Verdict
 from pgqueue.safety import Authorize, Safety
-from pgqueue.schedule import NewSchedule
-from pgqueue.sealing import is_sealed
+from pgqueue.secrecy.guard import Mode
+from pgqueue.secrecy.keyring import KeyRing
+from pgqueue.secrecy.sealing import is_sealed
 from pgqueue.signature import Signature
+from pgqueue.timetable.schedule import NewSchedule
 
 P = ParamSpec("P")
 R = TypeVar("R")

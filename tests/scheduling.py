@@ -7,11 +7,11 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from pgqueue import NewJob, NewSchedule
-from pgqueue.misfire import judge
-from pgqueue.schedule import words_of
 from pgqueue.storage import schedules
 from pgqueue.storage.drivers import run
 from pgqueue.storage.schedules import Saved, Seen, Ticked
+from pgqueue.timetable.misfire import judge
+from pgqueue.timetable.schedule import words_of
 
 Connection = psycopg.Connection[Any]
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pgqueue.codec import LIMIT, Codec, sanitise
+from pgqueue.coding.codec import LIMIT, Codec, sanitise
 from pgqueue.errors import InvalidPayload, LargePayload, PgqueueError, UndecodablePayload
 
 

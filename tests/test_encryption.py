@@ -22,7 +22,7 @@ from pgqueue import (
     UndecodablePayload,
     Waiter,
 )
-from pgqueue.schedule import NewSchedule
+from pgqueue.timetable.schedule import NewSchedule
 from pgqueue.worker import Settings, Worker
 from pgqueue.worker.logs import JsonFormatter, TextFormatter
 from tests.command import Command

@@ -24,12 +24,12 @@ from pgqueue import (
     enqueue_chunked,
     enqueue_many,
     failure,
-    guard,
 )
-from pgqueue.credentials import may_hold, named, shaped
-from pgqueue.guard import Guard
-from pgqueue.redaction import redact, redact_json, shown
-from pgqueue.schedule import NewSchedule
+from pgqueue.secrecy import guard
+from pgqueue.secrecy.credentials import may_hold, named, shaped
+from pgqueue.secrecy.guard import Guard
+from pgqueue.secrecy.redaction import redact, redact_json, shown
+from pgqueue.timetable.schedule import NewSchedule
 from pgqueue.worker import Worker
 
 Connection = psycopg.Connection[Any]

@@ -22,7 +22,7 @@ ORDERS = 2
 """So many of a pair in each cut in the small run, by the day's seed; in the large one all."""
 ORDERS_OF_THREE = 10
 """The same of a triple, in both."""
-TRIPLES = 8
+TRIPLES = 5
 """So many triples in the small run, drawn by the day's seed; in the large one all."""
 
 Explore = Callable[[Sequence[Actor], Cut, int | None], int]

@@ -9,7 +9,7 @@ import pytest
 
 import pgqueue
 from pgqueue import KeyRing, NewJob, Tasks
-from pgqueue.sealing import Sealer, kid_of
+from pgqueue.secrecy.sealing import Sealer, kid_of
 from pgqueue.storage import rewrapping
 from pgqueue.storage.drivers import run
 from tests import safe_tasks

@@ -14,11 +14,11 @@ from pgqueue import (
     NewSchedule,
     Overlap,
     Tasks,
-    cron_words,
 )
-from pgqueue.cron import Cron
-from pgqueue.cron_words import describe
 from pgqueue.job import Job
+from pgqueue.timetable import cron_words
+from pgqueue.timetable.cron import Cron
+from pgqueue.timetable.cron_words import describe
 
 pytestmark = pytest.mark.smoke
 

@@ -11,11 +11,11 @@ from psycopg.errors import CheckViolation, UniqueViolation
 
 import pgqueue
 from pgqueue import InvalidOption, NewJob, NewSchedule, ScheduleNotFound
-from pgqueue.misfire import AT_ONCE, Rules, judge
-from pgqueue.schedule import Misfire
 from pgqueue.storage import schedules, upkeep
 from pgqueue.storage.drivers import run
-from pgqueue.timing import Every
+from pgqueue.timetable.misfire import AT_ONCE, Rules, judge
+from pgqueue.timetable.schedule import Misfire
+from pgqueue.timetable.timing import Every
 from tests.connections import KINDS
 from tests.rows import claim_one
 from tests.scheduling import (

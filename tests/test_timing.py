@@ -10,10 +10,10 @@ from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgqueue.cron import Cron
 from pgqueue.errors import InvalidOption
-from pgqueue.timing import CronTiming, Every
-from pgqueue.zones import find_zone
+from pgqueue.timetable.cron import Cron
+from pgqueue.timetable.timing import CronTiming, Every
+from pgqueue.timetable.zones import find_zone
 from tests import brute_force
 from tests.brute_force import Moment
 

@@ -26,7 +26,7 @@ from pgqueue.storage.drivers import run
 from pgqueue.storage.finishing import finish
 from pgqueue.storage.operation import query
 from pgqueue.storage.steering import Change, Verb, reschedule
-from tests.rows import LEASE, WORKER, add, claim, claim_one, claim_suspects, job_row
+from tests.rows import LEASE, OTHER_WORKER, WORKER, add, claim, claim_one, claim_suspects, job_row
 
 Connection = psycopg.Connection[Any]
 
@@ -51,6 +51,8 @@ class Event(NamedTuple):
     name: str
     do: Callable[[Connection, Job], object]
     moves: dict[State, State]
+    is_of_worker: bool = False
+    """Whether a worker says it of an attempt, so that it is fenced."""
 
     def __str__(self) -> str:
         return self.name
@@ -76,21 +78,25 @@ def steer(change: Change) -> Callable[[Connection, Job], object]:
 EVENTS = [
     Event("claim", lambda c, _: claim(c), {S.AVAILABLE: S.RUNNING}),
     Event("claim suspects", lambda c, _: claim_suspects(c), {}),
-    Event("succeed", outcome(lambda j: Succeeded(j, 0, 0, None)), {S.RUNNING: S.SUCCEEDED}),
-    Event("fail", outcome(lambda j: Retried(j, 0, 0, FAILURE, 60)), {S.RUNNING: S.SCHEDULED}),
+    Event("succeed", outcome(lambda j: Succeeded(j, 0, 0, None)), {S.RUNNING: S.SUCCEEDED}, True),
+    Event("fail", outcome(lambda j: Retried(j, 0, 0, FAILURE, 60)), {S.RUNNING: S.SCHEDULED}, True),
     Event(
-        "fail at once", outcome(lambda j: Retried(j, 0, 0, FAILURE, 0)), {S.RUNNING: S.AVAILABLE}
+        "fail at once",
+        outcome(lambda j: Retried(j, 0, 0, FAILURE, 0)),
+        {S.RUNNING: S.AVAILABLE},
+        True,
     ),
     Event(
         "die",
         outcome(lambda j: Died(j, 0, 0, FAILURE, Reason.NON_RETRYABLE)),
         {S.RUNNING: S.DEAD},
+        True,
     ),
-    Event("give up", outcome(lambda j: Cancelled(j, 0, 0, None)), {S.RUNNING: S.CANCELLED}),
-    Event("snooze", outcome(lambda j: Snoozed(j, 0, 0, 60)), {S.RUNNING: S.SCHEDULED}),
-    Event("release", outcome(lambda j: Released(j, 0, 0, "")), {S.RUNNING: S.AVAILABLE}),
-    Event("crash", outcome(lambda j: Crashed(j, 0, 0, "")), {S.RUNNING: S.AVAILABLE}),
-    Event("renew", renew, {S.RUNNING: S.RUNNING}),
+    Event("give up", outcome(lambda j: Cancelled(j, 0, 0, None)), {S.RUNNING: S.CANCELLED}, True),
+    Event("snooze", outcome(lambda j: Snoozed(j, 0, 0, 60)), {S.RUNNING: S.SCHEDULED}, True),
+    Event("release", outcome(lambda j: Released(j, 0, 0, "")), {S.RUNNING: S.AVAILABLE}, True),
+    Event("crash", outcome(lambda j: Crashed(j, 0, 0, "")), {S.RUNNING: S.AVAILABLE}, True),
+    Event("renew", renew, {S.RUNNING: S.RUNNING}, True),
     Event("rescue", lambda c, _: run(c, jobs.rescue(limit=9)), {S.RUNNING: S.AVAILABLE}),
     Event("stage", lambda c, _: run(c, jobs.stage(limit=9)), {S.SCHEDULED: S.AVAILABLE}),
     Event("expire", lambda c, _: run(c, jobs.expire(limit=9)), {S.AVAILABLE: S.DEAD}),
@@ -172,6 +178,28 @@ def test_an_event_moves_a_job_as_the_table_says_or_changes_nothing(
         assert to is state or to in TRANSITIONS[state]
     else:
         assert after == before
+
+
+@pytest.mark.parametrize("event", [event for event in EVENTS if event.is_of_worker], ids=str)
+@pytest.mark.parametrize("attempt", [-1, +1])
+def test_what_a_worker_says_of_another_attempt_changes_nothing(
+    connection: Connection, event: Event, attempt: int
+) -> None:
+    job = put(connection, S.RUNNING)
+    before = job_row(connection, job.id)
+    event.do(connection, job._replace(attempt=job.attempt + attempt))
+    assert job_row(connection, job.id) == before
+
+
+@pytest.mark.parametrize("event", [event for event in EVENTS if event.is_of_worker], ids=str)
+def test_what_another_worker_says_of_an_attempt_changes_nothing(
+    connection: Connection, event: Event
+) -> None:
+    job = put(connection, S.RUNNING)
+    connection.execute("UPDATE pgqueue.jobs SET worker_id = %s", [OTHER_WORKER])
+    before = job_row(connection, job.id)
+    event.do(connection, job)
+    assert job_row(connection, job.id) == before
 
 
 def test_every_move_of_the_table_is_made_by_some_event() -> None:

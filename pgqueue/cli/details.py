@@ -18,7 +18,7 @@ from pgqueue.cli.output import (
     visible_lines,
 )
 from pgqueue.job import State
-from pgqueue.redaction import redact_json, shown
+from pgqueue.secrecy.redaction import redact_json, shown
 from pgqueue.storage.inspection import (
     AttemptRecord,
     AuditRecord,

@@ -9,8 +9,8 @@ from pgqueue.cli.database import database, perform
 from pgqueue.cli.failures import Refused, Unready
 from pgqueue.cli.output import Column, print_json, print_table, tell
 from pgqueue.cli.params import json_option
-from pgqueue.keyring import KeyRing
-from pgqueue.sealing import Sealer
+from pgqueue.secrecy.keyring import KeyRing
+from pgqueue.secrecy.sealing import Sealer
 from pgqueue.storage import rewrapping
 from pgqueue.storage.drivers import run
 from pgqueue.worker.loading import load_tasks

@@ -13,7 +13,7 @@ import click
 
 from pgqueue.cli.layout import Column as Column
 from pgqueue.cli.layout import table
-from pgqueue.redaction import redact_json, shown
+from pgqueue.secrecy.redaction import redact_json, shown
 
 
 def print_json(value: Any) -> None:

@@ -14,7 +14,7 @@ import click
 
 from pgqueue.cli.human import parse_duration
 from pgqueue.cli.output import tell
-from pgqueue.codec import Codec
+from pgqueue.coding.codec import Codec
 from pgqueue.errors import LargePayload
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -16,7 +16,7 @@ from pgqueue.cli.output import (
 )
 from pgqueue.errors import InvalidOption
 from pgqueue.storage.schedule_listing import ScheduleDetails, TickRecord
-from pgqueue.zones import find_zone
+from pgqueue.timetable.zones import find_zone
 
 _TICKS = (
     Column("TICK"),

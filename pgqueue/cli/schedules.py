@@ -8,8 +8,8 @@ from pgqueue.cli.output import Column, print_json, print_table, tell, visible
 from pgqueue.cli.params import Name, json_option
 from pgqueue.cli.schedule_details import details_of, print_details, wall
 from pgqueue.storage.schedule_listing import ScheduleStatus, list_schedules, show_schedule
-from pgqueue.timing import CronTiming, upcoming
-from pgqueue.zones import find_zone
+from pgqueue.timetable.timing import CronTiming, upcoming
+from pgqueue.timetable.zones import find_zone
 
 _COLUMNS = (
     Column("SCHEDULE", elastic=True),

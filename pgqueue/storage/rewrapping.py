@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from pgqueue.errors import UndecodablePayload
-from pgqueue.sealing import Sealer, kid_of
+from pgqueue.secrecy.sealing import Sealer, kid_of
 from pgqueue.storage.operation import Operation, query
 
 SLICE = 500

@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pgqueue.errors import ScheduleNotFound
-from pgqueue.schedule import timing_of
 from pgqueue.storage.operation import Operation, query
-from pgqueue.timing import Timing
+from pgqueue.timetable.schedule import timing_of
+from pgqueue.timetable.timing import Timing
 
 MOST = 1000
 """So many schedules are listed."""

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from pgqueue.misfire import Due, Rules
 from pgqueue.options import Seconds, keeps, milliseconds
-from pgqueue.schedule import Misfire, NewSchedule, timing_of
 from pgqueue.storage.enqueueing import metadata_text, timeout_ms
 from pgqueue.storage.operation import Operation, query
-from pgqueue.timing import Timing
+from pgqueue.timetable.misfire import Due, Rules
+from pgqueue.timetable.schedule import Misfire, NewSchedule, timing_of
+from pgqueue.timetable.timing import Timing
 
 
 class Saved(NamedTuple):

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from pgqueue.codec import Codec
+from pgqueue.coding.codec import Codec
 from pgqueue.errors import InvalidOption, UndecodablePayload
 from pgqueue.job import State
-from pgqueue.redaction import concealed
-from pgqueue.sealing import is_sealed
+from pgqueue.secrecy.redaction import concealed
+from pgqueue.secrecy.sealing import is_sealed
 from pgqueue.storage.drivers import run, run_async
 from pgqueue.storage.rehearsal import EnqueuedRow, list_enqueued
 from pgqueue.tasks import Task

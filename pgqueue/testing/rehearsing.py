@@ -8,9 +8,7 @@ from typing import Any
 
 from pgqueue.errors import PgqueueError, UnsupportedConnection
 from pgqueue.job import Job
-from pgqueue.misfire import judge
 from pgqueue.outcome import Cancelled, Died, Lost, Outcome, Retried, Snoozed, Succeeded
-from pgqueue.schedule import words_of
 from pgqueue.signals import Signal
 from pgqueue.storage import batches, claiming, finishing, jobs, noting, rehearsal, schedules, upkeep
 from pgqueue.storage.operation import Operation
@@ -19,13 +17,15 @@ from pgqueue.testing.desks import Desk
 from pgqueue.testing.executing import InProcessExecutor
 from pgqueue.testing.joining import Joined
 from pgqueue.testing.values import Attempt, Drained
+from pgqueue.timetable.misfire import judge
+from pgqueue.timetable.schedule import words_of
+from pgqueue.timetable.zones import tzdata_version
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.hooks import Reporter
 from pgqueue.worker.leases import Leases
 from pgqueue.worker.notes import Notes
 from pgqueue.worker.tally import Tally
-from pgqueue.zones import tzdata_version
 
 ENDLESS = 10_000
 """A drain that has run so many attempts will never end by itself."""

@@ -20,7 +20,7 @@ from pgqueue.outcome import (
     Succeeded,
     Undecided,
 )
-from pgqueue.redaction import shown
+from pgqueue.secrecy.redaction import shown
 
 _WORDS: Mapping[type[Outcome], str] = {
     Succeeded: "succeeded",

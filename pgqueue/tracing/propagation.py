@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pgqueue.metadata import TRACEPARENT
-from pgqueue.redaction import redact
+from pgqueue.secrecy.redaction import redact
 
 
 class Propagation:

@@ -16,8 +16,8 @@ from pgqueue.errors import (
 )
 from pgqueue.job import State
 from pgqueue.options import NewJob
-from pgqueue.redaction import concealed, shown
-from pgqueue.sealing import is_sealed
+from pgqueue.secrecy.redaction import concealed, shown
+from pgqueue.secrecy.sealing import is_sealed
 from pgqueue.storage.drivers import run, run_async
 from pgqueue.storage.enqueueing import Enqueued
 from pgqueue.storage.waiting import Reading, read_status

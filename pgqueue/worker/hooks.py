@@ -15,7 +15,7 @@ from pgqueue.events import JobEvent
 from pgqueue.job import Job, Reason
 from pgqueue.metadata import trace_id_of
 from pgqueue.outcome import Committed, Crashed, Died, Outcome, Retried, Snoozed, Succeeded
-from pgqueue.redaction import shown
+from pgqueue.secrecy.redaction import shown
 from pgqueue.tasks import Tasks
 from pgqueue.worker.tally import Tally
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pgqueue.failure import text_of, type_of
-from pgqueue.redaction import redact_json, shown
+from pgqueue.secrecy.redaction import redact_json, shown
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {
     "asctime",

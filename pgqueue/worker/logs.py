@@ -4,7 +4,7 @@ import logging
 import re
 
 from pgqueue.context import JobFields
-from pgqueue.redaction import redact
+from pgqueue.secrecy.redaction import redact
 from pgqueue.worker.jsonlines import JsonFormatter
 
 __all__ = ["JsonFormatter", "TextFormatter", "configure", "configured"]

@@ -6,13 +6,13 @@ from datetime import datetime
 import psycopg
 
 from pgqueue.errors import InvalidOption
-from pgqueue.misfire import Due, judge
-from pgqueue.schedule import words_of
 from pgqueue.storage import schedules
 from pgqueue.storage.schedules import Seen
+from pgqueue.timetable.misfire import Due, judge
+from pgqueue.timetable.schedule import words_of
+from pgqueue.timetable.zones import tzdata_version
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.session import Session
-from pgqueue.zones import tzdata_version
 
 log = logging.getLogger("pgqueue.schedules")
 

@@ -7,14 +7,14 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from pgqueue.embedded.server import exit_on_sigterm
-from tests.failpoints.matrix import ELSEWHERE, Matrix, unreached
+from tests.failpoints.matrix import ELSEWHERE, IN_NEED, Matrix, unreached
 from tests.failpoints.rehearsal import Verdict
-from tests.failpoints.saboteur import ACTIONS
+from tests.failpoints.saboteur import ACTIONS, Strike
 from tests.failpoints.scene import Cell
 from tests.postgres import Server
 
@@ -34,6 +34,11 @@ Examples:
 @click.option("--only", help="Points that this regular expression finds; no second harms.")
 @click.option("--action", "actions", multiple=True, type=click.Choice(ACTIONS), help="Repeatable.")
 @click.option("--passage", type=int, help="The passage that is struck. Default: drawn.")
+@click.option(
+    "--again",
+    type=click.File(),
+    help="Those that failed, of a file that --json wrote; nothing else is run.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a run.")
 def main(
     parallel: int,
@@ -41,6 +46,7 @@ def main(
     only: str | None,
     actions: Sequence[str],
     passage: int | None,
+    again: TextIO | None,
     as_json: bool,
 ) -> None:
     """Harm a worker and applications at every step, in every way."""
@@ -50,11 +56,14 @@ def main(
     server = Server()
     try:
         with Matrix(server.dsn(), parallel=parallel, seed=seed, passage=passage) as matrix:
-            recorded = matrix.record()
-            cells = [cell for cell in matrix.cells(recorded) if _wanted(cell, only, actions)]
-            done = _run(matrix, cells, as_json)
-            done += _run(matrix, matrix.earlier(done), as_json)
-            if only is None:
+            if again is not None:
+                recorded, done = [], _run(matrix, failed_in(again), as_json)
+            else:
+                recorded = matrix.record()
+                cells = [cell for cell in matrix.cells(recorded) if _wanted(cell, only, actions)]
+                done = _run(matrix, cells, as_json)
+                done += _run(matrix, matrix.earlier(done), as_json)
+            if only is None and again is None:
                 second = matrix.second_cells(recorded, done)
                 done += _run(matrix, [c for c in second if _wanted(c, only, actions)], as_json)
     finally:
@@ -67,6 +76,16 @@ def main(
         click.echo(table(done))
         click.echo(summary(everything, seed, seconds))
     sys.exit(any(verdict.problems for verdict in everything))
+
+
+def failed_in(lines: Iterable[str]) -> list[Cell]:
+    """The cells that failed in what ``--json`` printed."""
+    runs = [json.loads(line) for line in lines]
+    return [
+        Cell(run["who"], tuple(Strike(**each) for each in run["strikes"]), run["children"])
+        for run in runs
+        if run.get("outcome") == "FAILED"
+    ]
 
 
 def table(done: Iterable[Verdict]) -> str:
@@ -94,7 +113,7 @@ def numbers(everything: Sequence[Verdict], seed: int, seconds: float) -> dict[st
         "struck": len({v.cell.strikes[-1].point for v in harmed if v.outcome == "ok"}),
         "runs": len(everything),
         "outcomes": {each: sum(v.outcome == each for v in everything) for each in _SIGNS},
-        "never run": unreached(passed),
+        "never run": unreached(passed) if len(harmed) < len(everything) else [],
     }
 
 
@@ -107,8 +126,8 @@ def summary(everything: Sequence[Verdict], seed: int, seconds: float) -> str:
         f"points       {known['points']}, {known['struck']} of them struck",
         f"runs         {known['runs']} in {known['seconds']} s: {outcomes}",
         *(f"not reached  {v.cell}" for v in everything if v.outcome == "not reached"),
-        *(f"never run    {name}" for name in known["never run"]),
-        *(f"elsewhere    {start}*: {why}" for start, why in ELSEWHERE.items()),
+        *(f"never run    {name}: {IN_NEED.get(name, 'why?')}" for name in known["never run"]),
+        *(f"not theirs   {who}: {', '.join(names)}" for who, names in ELSEWHERE.items()),
     ]
     for verdict in everything:
         if verdict.problems:
@@ -138,6 +157,7 @@ def _json(verdict: Verdict) -> str:
     return json.dumps(
         {
             "who": verdict.cell.who,
+            "children": verdict.cell.children,
             "strikes": [strike._asdict() for strike in verdict.cell.strikes],
             "outcome": verdict.outcome,
             "problems": verdict.problems,

@@ -115,6 +115,8 @@ async def effect(ctx: Context) -> dict[str, int]:
     result = begin()
     ctx.log.info("working")
     await ctx.connection.execute("INSERT INTO chaos.effect VALUES (%s, %s)", (ctx.id, ctx.attempt))
+    if ctx.metadata["isolation"] == "SERIALIZABLE":
+        await asyncio.sleep(0.8)  # its row is locked: a renewal comes upon that
     return result
 
 

@@ -13,7 +13,6 @@ from pgqueue.job import Job, Reason
 from pgqueue.job_filter import JobFilter
 from pgqueue.notes import Line, Report, Said
 from pgqueue.outcome import Died, Outcome, Released, Retried, Succeeded
-from pgqueue.schedule import words_of
 from pgqueue.storage import (
     batches,
     claiming,
@@ -27,6 +26,7 @@ from pgqueue.storage import (
 from pgqueue.storage.course import Course, Why
 from pgqueue.storage.operation import Operation, Statement, query
 from pgqueue.storage.steering import Change, Verb, begin, reschedule
+from pgqueue.timetable.schedule import words_of
 from tests.models.explorer import Actor, End, Play, Told
 from tests.models.scene import HOLDER, KEY, OTHER, PREDECESSOR, Scene, failure
 from tests.rows import LEASE
@@ -83,12 +83,12 @@ def buries(scene: Scene) -> Play:
 
 def finishes_stale(scene: Scene) -> Play:
     """The worker that had them before wakes up."""
-    first, second = scene.stale
-    return (
-        yield from _finish(
-            PREDECESSOR, [_succeeded(first), Retried(second, 0, 0, failure(second), 0)]
-        )
-    )
+    return (yield from _finish_stale(PREDECESSOR, scene))
+
+
+def finishes_former(scene: Scene) -> Play:
+    """The worker that has them says something of an attempt that is over."""
+    return (yield from _finish_stale(HOLDER, scene))
 
 
 def handles(scene: Scene) -> Play:
@@ -244,7 +244,10 @@ def closes(scene: Scene) -> Play:
 
 CAST = [
     *(Actor(play.__name__, play) for play in (claims, claims_suspects, tries)),
-    *(Actor(play.__name__, play) for play in (finishes, finishes_last, buries, finishes_stale)),
+    *(
+        Actor(play.__name__, play)
+        for play in (finishes, finishes_last, buries, finishes_stale, finishes_former)
+    ),
     Actor("handles", handles),
     Actor(
         "handles_from_snapshot",
@@ -290,6 +293,12 @@ def _finish(worker: str, outcomes: Sequence[Outcome]) -> Play:
     taken = yield from finishing.finish(outcomes, worker_id=worker, moment=0)
     yield End.COMMIT
     return [_told(by_id[job_id]) for job_id in sorted(taken)]
+
+
+def _finish_stale(worker: str, scene: Scene) -> Play:
+    first, second = scene.stale
+    outcomes = [_succeeded(first), Retried(second, 0, 0, failure(second), 0)]
+    return (yield from _finish(worker, outcomes))
 
 
 def _commit_if_ours(job: Job) -> Play:

@@ -90,7 +90,7 @@ def violations_query(*, ticks: bool = True) -> str:
     return " UNION ALL ".join(
         f"SELECT '{invariant.name}' AS name, to_jsonb(wrong)::text AS row"  # noqa: S608  our files
         f" FROM ({invariant.query}) AS wrong"
-        " WHERE to_jsonb(wrong) ->> 'kind' IS DISTINCT FROM 'vanished'"
+        " WHERE strpos(to_jsonb(wrong)::text, '\"vanished\"') = 0"
         for invariant in checker.find_invariants()
         if invariant.name in INVARIANTS and (ticks or invariant.name != "i15_ticks")
     )

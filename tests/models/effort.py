@@ -25,7 +25,7 @@ class Effort(NamedTuple):
         """Hypothesis's, for the state machine."""
         chosen = settings.get_profile(LARGE)
         if not self.is_large:
-            chosen = settings(chosen, max_examples=60, stateful_step_count=25)
+            chosen = settings(chosen, max_examples=150, stateful_step_count=30)
         return settings(chosen, suppress_health_check=list(HealthCheck))
 
 

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import psycopg
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pgqueue import NewJob
 from pgqueue.failure import Failure
-from pgqueue.job import FINAL_STATES, Job, Reason
+from pgqueue.job import FINAL_STATES, Job, Reason, State
 from pgqueue.notes import Said
 from pgqueue.outcome import (
     Cancelled,
@@ -34,7 +34,7 @@ from tests.scheduling import save, tick
 
 Connection = psycopg.Connection[Any]
 
-WORKERS = [str(UUID(int=n)) for n in (1, 2, 3)]
+WORKERS = [str(UUID(int=n)) for n in (1, 2)]
 QUEUES = ("default", "other")
 TASKS = ("work", "rare")
 KEYS = ("a", "b", "c")
@@ -46,7 +46,7 @@ MOST_FAILURES = 3
 days = st.integers(1, 3)
 picks = st.integers(0, 10**6)
 workers = st.sampled_from(WORKERS)
-new_jobs = st.fixed_dictionaries(
+rich_jobs = st.fixed_dictionaries(
     {},
     optional={
         "queue": st.sampled_from(QUEUES),
@@ -61,7 +61,11 @@ new_jobs = st.fixed_dictionaries(
         "keeps": st.just(False),
     },
 )
-KINDS = ("succeeded", "failed", "died", "cancelled", "snoozed", "released", "crashed")
+plain_jobs = st.fixed_dictionaries({}, optional={"max_crashes": st.integers(1, 3)})
+new_jobs = plain_jobs | plain_jobs | rich_jobs
+has_claims = precondition(lambda self: self.claims)
+has_jobs = precondition(lambda self: self.model.jobs)
+KINDS = ("failed", "succeeded", "failed", "died", "cancelled", "snoozed", "released", "crashed")
 
 SHIFT = """
 SET LOCAL session_replication_role = replica;
@@ -84,8 +88,8 @@ def span(days: int) -> timedelta:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Steps are drawn by hypothesis. Jobs and claims are named by a number, modulo how many there
-    are: of claims the newest first, so that the older the rarer."""
+    """Steps are drawn by hypothesis. Jobs and claims are named by numbers, modulo how many there
+    are. Rules that come to nothing are rarer than chance would have it."""
 
     connection: ClassVar[Connection]
     """In autocommit, to a database that ``database.prepare`` has prepared."""
@@ -99,6 +103,11 @@ class QueueMachine(RuleBasedStateMachine):
         """Every claim there ever was, with its worker."""
 
     # Enqueue
+
+    @initialize(some=st.lists(new_jobs, min_size=2, max_size=4))
+    def begin(self, some: list[dict[str, Any]]) -> None:
+        """Nothing happens in an empty queue."""
+        self._enqueue(some)
 
     @rule(
         first=st.lists(new_jobs, min_size=1, max_size=3),
@@ -150,8 +159,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         worker=workers,
-        queues=st.lists(st.sampled_from(QUEUES), min_size=1, max_size=2, unique=True),
-        tasks=st.sampled_from([TASKS, TASKS[:1]]),
+        queues=st.sampled_from([QUEUES, QUEUES[::-1], QUEUES[:1]]),
+        tasks=st.sampled_from([TASKS, TASKS, TASKS[:1]]),
         limit=st.integers(1, 4),
         lease=days,
         suspects=st.booleans(),
@@ -159,7 +168,7 @@ class QueueMachine(RuleBasedStateMachine):
     def claim(
         self,
         worker: str,
-        queues: list[str],
+        queues: tuple[str, ...],
         tasks: tuple[str, ...],
         limit: int,
         lease: int,
@@ -192,6 +201,26 @@ class QueueMachine(RuleBasedStateMachine):
         ]
         self.claims += [(job, worker) for job in claimed]
 
+    @rule(worker=workers, kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))
+    def work(self, worker: str, kinds: list[str]) -> None:
+        """Claim what there is, and come to something with some of it: the way to all that is
+        deeper."""
+        before = len(self.claims)
+        self.claim(worker, QUEUES, TASKS, 4, 1, False)
+        self.claim(worker, QUEUES, TASKS, 4, 1, True)
+        self.agrees()
+        for (job, _), kind in zip(self.claims[before:], kinds, strict=False):
+            self._finish(worker, [(job, kind, len(kinds) % 3)])
+
+    @rule(worker=workers)
+    def vanish(self, worker: str) -> None:
+        """Claim what there is, and be rescued."""
+        self.claim(worker, QUEUES, TASKS, 4, 1, False)
+        self.claim(worker, QUEUES, TASKS, 4, 1, True)
+        self.pass_days(1)
+        self.rescue()
+
+    @has_claims
     @rule(
         what=st.lists(
             st.tuples(picks, st.sampled_from(KINDS), st.integers(0, 3)), min_size=1, max_size=3
@@ -200,13 +229,13 @@ class QueueMachine(RuleBasedStateMachine):
     )
     def finish(self, what: list[tuple[int, str, int]], impostor: str | None) -> None:
         """Write outcomes of attempts present and past, as their worker or as another."""
-        if not self.claims:
-            return
         worker = impostor or self._claim(what[0][0])[1]
+        self._finish(worker, [(self._claim(pick)[0], *how) for pick, *how in what])
+
+    def _finish(self, worker: str, what: Sequence[tuple[Job, str, int]]) -> None:
         outcomes: dict[int, Outcome] = {}
         accepted = set()
-        for pick, kind, delay in what:
-            job, _ = self._claim(pick)
+        for job, kind, delay in what:
             if job.id in outcomes:
                 continue
             if kind == "failed" and self.model.jobs[job.id].failures >= MOST_FAILURES:
@@ -225,10 +254,9 @@ class QueueMachine(RuleBasedStateMachine):
         )
         assert taken == accepted
 
+    @has_claims
     @rule(some=st.lists(picks, min_size=1, max_size=3), impostor=st.none() | workers, lease=days)
     def renew(self, some: list[int], impostor: str | None, lease: int) -> None:
-        if not self.claims:
-            return
         worker = impostor or self._claim(some[0])[1]
         held = {job.id: job for job, _ in map(self._claim, some)}
         expected = {
@@ -250,10 +278,9 @@ class QueueMachine(RuleBasedStateMachine):
             each.cancel_requested == self.model.jobs[each.id].cancel_requested for each in renewed
         )
 
+    @has_claims
     @rule(pick=picks, impostor=st.none() | workers)
     def note(self, pick: int, impostor: str | None) -> None:
-        if not self.claims:
-            return
         job, worker = self._claim(pick)
         worker = impostor or worker
         checkpoint = f'"{job.attempt} of {worker}"'
@@ -285,10 +312,12 @@ class QueueMachine(RuleBasedStateMachine):
 
     # What people do
 
+    @has_jobs
     @rule(some=st.lists(picks, min_size=1, max_size=3))
     def cancel(self, some: list[int]) -> None:
-        self._verb(verbs.cancel, self.model.cancel, some)
+        self._verb(verbs.cancel, self.model.cancel, some, [State.RUNNING, State.AVAILABLE])
 
+    @has_jobs
     @rule(some=st.lists(picks, min_size=1, max_size=3), edited=st.booleans())
     def retry(self, some: list[int], edited: bool) -> None:
         args = "{}" if edited else None
@@ -296,15 +325,25 @@ class QueueMachine(RuleBasedStateMachine):
             lambda ids: verbs.retry(ids, args=args),
             lambda job_id: self.model.retry(job_id, edited=edited),
             some,
+            [State.DEAD, State.SCHEDULED],
         )
 
+    @has_jobs
     @rule(some=st.lists(picks, min_size=1, max_size=3))
     def discard(self, some: list[int]) -> None:
-        self._verb(verbs.discard, self.model.discard, some)
+        self._verb(verbs.discard, self.model.discard, some, [State.DEAD])
 
-    def _verb(self, verb: Any, model: Any, some: Sequence[int]) -> None:
+    def _verb(self, verb: Any, model: Any, some: Sequence[int], states: Sequence[State]) -> None:
+        """Do it to some jobs: in these states as often as in any."""
         known = [*reversed(self.model.jobs), UNKNOWN]
-        ids = list(dict.fromkeys(known[pick % len(known)] for pick in some))
+        wanted = [job.id for job in self.model.jobs.values() if job.state in states] or known
+        ids = list(
+            dict.fromkeys(
+                some_ids[pick // 2 % len(some_ids)]
+                for pick in some
+                for some_ids in [wanted if pick % 2 else known]
+            )
+        )
         expected = [(job_id, model(job_id)) for job_id in ids]
         done = run(self.connection, verb(ids))
         # "busy" is what it would be for others: here nobody holds a lock.
@@ -340,6 +379,7 @@ class QueueMachine(RuleBasedStateMachine):
         if not batch.total:
             self._called(model.id, self.model.close(model))
 
+    @precondition(lambda self: self.model.batches)
     @rule()
     def close_batches(self) -> None:
         told = [batch for batch in self.model.batches.values() if batch.untold]
@@ -369,10 +409,9 @@ class QueueMachine(RuleBasedStateMachine):
         ).fetchall()
         self.model.open_schedule(name, schedule_id, overlap)
 
+    @precondition(lambda self: self.model.schedules)
     @rule(pick=picks)
     def tick(self, pick: int) -> None:
-        if not self.model.schedules:
-            return
         name = [*self.model.schedules][pick % len(self.model.schedules)]
         schedule = self.model.schedules[name]
         ticked = tick(self.connection, name)
@@ -415,7 +454,22 @@ class QueueMachine(RuleBasedStateMachine):
         assert found == []
 
     def _claim(self, pick: int) -> tuple[Job, str]:
-        return self.claims[-1 - pick % len(self.claims)]
+        """A claim: one that holds, one that another has superseded, or any."""
+        running = {job.id: job for job in self.model.jobs.values() if job.state is State.RUNNING}
+        held = [each for each in self.claims if _is_held(each, running)]
+        stale = [
+            each for each in self.claims if each[0].id in running and not _is_held(each, running)
+        ]
+        # Of the same worker: there the number of the attempt is all that tells them apart.
+        stale = [each for each in stale if running[each[0].id].worker == each[1]] or stale
+        some = [held, stale, self.claims][pick % 3] or self.claims
+        return some[-1 - pick // 3 % len(some)]
+
+
+def _is_held(claim: tuple[Job, str], running: dict[int, ModelJob]) -> bool:
+    job, worker = claim
+    now = running.get(job.id)
+    return now is not None and (now.attempt, now.worker) == (job.attempt, worker)
 
 
 def _expires(one: dict[str, Any]) -> int | None:

@@ -9,12 +9,12 @@ import psycopg
 from pgqueue import Keep, NewJob
 from pgqueue.failure import Failure
 from pgqueue.job import Job, Reason
-from pgqueue.misfire import Due, judge
 from pgqueue.outcome import Died, Outcome, Released
 from pgqueue.storage import batches, finishing
 from pgqueue.storage.batches import NewBatch
 from pgqueue.storage.drivers import run
 from pgqueue.storage.schedules import Seen
+from pgqueue.timetable.misfire import Due, judge
 from tests.rows import add, claim
 from tests.scheduling import behind, look, now, save, tick_seen
 

@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from pgqueue.decoder import Decoder
-from pgqueue.encoder import Encoder
+from pgqueue.coding.decoder import Decoder
+from pgqueue.coding.encoder import Encoder
+from pgqueue.coding.named_types import NamedTypes
+from pgqueue.coding.scalars import Refused
 from pgqueue.errors import InvalidPayload, LargePayload, UndecodablePayload
-from pgqueue.named_types import NamedTypes
-from pgqueue.scalars import Refused
 
 LIMIT = 1024 * 1024
 """Bytes of UTF-8 that a payload may have."""

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-from pgqueue.cron import Cron
-from pgqueue.cron_words import describe, describe_interval
 from pgqueue.errors import InvalidOption
 from pgqueue.options import NewJob, Rules, Seconds, check, check_text, milliseconds
-from pgqueue.timing import EPOCH, CronTiming, Every, Timing
-from pgqueue.zones import find_zone
+from pgqueue.timetable.cron import Cron
+from pgqueue.timetable.cron_words import describe, describe_interval
+from pgqueue.timetable.timing import EPOCH, CronTiming, Every, Timing
+from pgqueue.timetable.zones import find_zone
 
 LEAST_GRACE = 5.0
 """Seconds. Tickers look once a second; a tick that was seen by none of two looks is late."""

@@ -10,8 +10,8 @@ from dataclasses import is_dataclass
 from enum import Enum, Flag
 from typing import Any
 
-from pgqueue.named_types import NamedTypes
-from pgqueue.scalars import TAGS, Refused
+from pgqueue.coding.named_types import NamedTypes
+from pgqueue.coding.scalars import TAGS, Refused
 
 DEPTH = 200
 """How deep values may be nested."""

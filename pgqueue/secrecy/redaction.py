@@ -4,8 +4,8 @@ import json
 import re
 from typing import Any
 
-from pgqueue.credentials import CARD, SHAPES, is_card, may_hold
-from pgqueue.guard import REDACTED, Guard, leaves
+from pgqueue.secrecy.credentials import CARD, SHAPES, is_card, may_hold
+from pgqueue.secrecy.guard import REDACTED, Guard, leaves
 
 SEALED = "$encrypted"
 """The key under which what is encrypted stands in JSON."""

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from pgqueue.cron import Cron
-from pgqueue.zones import FOLD, Stretch, stretches_back, stretches_from
+from pgqueue.timetable.cron import Cron
+from pgqueue.timetable.zones import FOLD, Stretch, stretches_back, stretches_from
 
 _TICK = timedelta(microseconds=1)
 

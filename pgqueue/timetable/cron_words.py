@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from pgqueue.cron import Cron
+from pgqueue.timetable.cron import Cron
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _FEW = 6

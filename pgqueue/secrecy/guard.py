@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
-from pgqueue.credentials import is_named_number, may_hold, named, shaped
 from pgqueue.errors import CredentialInPayload, CredentialWarning, InvalidOption, PersonalData
+from pgqueue.secrecy.credentials import is_named_number, may_hold, named, shaped
 
 Mode = Literal["strict", "warn", "off"]
 

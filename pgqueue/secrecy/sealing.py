@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pgqueue.errors import InvalidOption, UndecodablePayload
-from pgqueue.keyring import KEY_BYTES, KeyRing, cipher_of, decrypt, encrypt
-from pgqueue.redaction import SEALED
+from pgqueue.secrecy.keyring import KEY_BYTES, KeyRing, cipher_of, decrypt, encrypt
+from pgqueue.secrecy.redaction import SEALED
 
 _KID = re.compile(r'\\?"kid\\?": ?\\?"([A-Za-z0-9._-]+)')
 _BEGINNING = f'{{"{SEALED}":'

@@ -3,9 +3,9 @@
 from enum import Enum, Flag
 from typing import Any
 
+from pgqueue.coding.named_types import NamedTypes
+from pgqueue.coding.scalars import READERS
 from pgqueue.errors import UndecodablePayload
-from pgqueue.named_types import NamedTypes
-from pgqueue.scalars import READERS
 
 
 class Decoder:

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from pgqueue.schedule import Misfire
-from pgqueue.timing import Timing
+from pgqueue.timetable.schedule import Misfire
+from pgqueue.timetable.timing import Timing
 
 AT_ONCE = 100
 """So many ticks are run at one look, at most; the rest at the next one, without delay."""
