@@ -103,6 +103,11 @@ class WorkerProcess:
         self._family |= found
         return found
 
+    @property
+    def family_seen(self) -> frozenset[int]:
+        """All that it was seen to have started."""
+        return frozenset(self._family)
+
     def discard(self) -> None:
         """End it and all that it was seen to have started."""
         if self.exit_code is None:

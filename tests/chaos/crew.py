@@ -150,7 +150,9 @@ class Crew:
 
     def discard(self) -> None:
         """End whatever is left of what was started here."""
-        for hand in [*self.hands, *self.past]:
+        alive = running({pid for hand in self.past for pid in hand.process.family_seen})
+        left = [hand for hand in self.past if alive & hand.process.family_seen]
+        for hand in [*self.hands, *left]:
             hand.send(signal.SIGCONT, running(hand.frozen))
             hand.process.discard()
 
