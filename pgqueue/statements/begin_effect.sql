@@ -18,12 +18,12 @@ WITH mine AS MATERIALIZED (
         AND (effect.expires_at IS NULL OR effect.expires_at > now())
 ), begun AS (
     INSERT INTO pgqueue.effects AS effect (
-        task, key, call, job_id, attempt, worker_id, state, started_at, done_at, keep, expires_at
+        task, key, call, job_id, attempt, worker_id, started_at, done_at, keep, expires_at
     )
     SELECT
         %(task)s::text, %(key)s::text, %(call)s::uuid, mine.id, %(attempt)s::bigint,
-        %(worker_id)s::uuid, CASE WHEN %(happened)s::boolean THEN 'done' ELSE 'started' END,
-        moment.present, CASE WHEN %(happened)s::boolean THEN moment.present END, moment.keep,
+        %(worker_id)s::uuid, moment.present, CASE WHEN %(happened)s::boolean THEN moment.present END,
+        moment.keep,
         CASE WHEN %(happened)s::boolean THEN moment.present + moment.keep END
     FROM mine
     CROSS JOIN (
@@ -33,10 +33,10 @@ WITH mine AS MATERIALIZED (
     WHERE %(over)s::uuid IS NULL OR EXISTS (SELECT FROM known)
     ON CONFLICT (task, key) DO UPDATE SET
         call = excluded.call, job_id = excluded.job_id, attempt = excluded.attempt,
-        worker_id = excluded.worker_id, state = excluded.state, started_at = excluded.started_at,
-        done_at = excluded.done_at, keep = excluded.keep, expires_at = excluded.expires_at
+        worker_id = excluded.worker_id, started_at = excluded.started_at, done_at = excluded.done_at,
+        keep = excluded.keep, expires_at = excluded.expires_at
     WHERE effect.expires_at <= now()
-        OR (effect.state = 'started' AND effect.call IN (%(over)s::uuid, excluded.call))
+        OR (effect.done_at IS NULL AND effect.call IN (%(over)s::uuid, excluded.call))
     RETURNING 1
 )
 SELECT

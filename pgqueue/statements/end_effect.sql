@@ -7,7 +7,7 @@ WITH mine AS MATERIALIZED (
         AND worker_id = %(worker_id)s::uuid AND state = 'running'
 ), ended AS (
     UPDATE pgqueue.effects AS effect SET
-        state = 'done', done_at = clock_timestamp(), expires_at = clock_timestamp() + effect.keep
+        done_at = clock_timestamp(), expires_at = clock_timestamp() + effect.keep
     WHERE effect.task = %(task)s::text AND effect.key = %(key)s::text
         AND effect.call = %(call)s::uuid AND %(happened)s::boolean
         AND (%(anyway)s::boolean OR EXISTS (SELECT FROM mine))

@@ -10,21 +10,18 @@ CREATE TABLE pgqueue.effects (
     job_id bigint NOT NULL,
     attempt bigint NOT NULL,
     worker_id uuid NOT NULL,
-    state text NOT NULL,
     started_at timestamptz NOT NULL,
     done_at timestamptz,
     keep interval NOT NULL,
     expires_at timestamptz,
+    state text NOT NULL
+        GENERATED ALWAYS AS (CASE WHEN done_at IS NULL THEN 'started' ELSE 'done' END) STORED,
     PRIMARY KEY (task, key),
-    CONSTRAINT effects_state CHECK (CASE state
-        WHEN 'started' THEN done_at IS NULL AND expires_at IS NULL
-        WHEN 'done' THEN done_at IS NOT NULL AND expires_at IS NOT NULL
-        ELSE false
-    END)
+    CONSTRAINT effects_kept CHECK ((done_at IS NULL) = (expires_at IS NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 
 -- The view unknown_effects, and list_effects.sql.
-CREATE INDEX effects_started ON pgqueue.effects (started_at) WHERE state = 'started';
+CREATE INDEX effects_started ON pgqueue.effects (started_at) WHERE done_at IS NULL;
 -- prune_effects.sql
 CREATE INDEX effects_expiring ON pgqueue.effects (expires_at) WHERE expires_at IS NOT NULL;
 
@@ -41,7 +38,7 @@ RETURN EXISTS (
 CREATE VIEW pgqueue.unknown_effects AS
 SELECT task, job_id, attempt, started_at AS since
 FROM pgqueue.effects
-WHERE state = 'started' AND NOT pgqueue.attempt_runs(job_id, attempt)
+WHERE done_at IS NULL AND NOT pgqueue.attempt_runs(job_id, attempt)
 ORDER BY started_at
 LIMIT 1000;
 
@@ -57,35 +54,35 @@ CREATE FUNCTION pgqueue.resolve_effect(
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
-    found record;
+    known record;
 BEGIN
     IF happened IS NULL THEN
         RAISE invalid_parameter_value USING MESSAGE = 'happened: must be true or false';
     END IF;
     SELECT effect.state, effect.call, effect.job_id,
         pgqueue.attempt_runs(effect.job_id, effect.attempt) AS runs
-    INTO found
+    INTO known
     FROM pgqueue.effects AS effect
     WHERE effect.task = resolve_effect.task AND effect.key = resolve_effect.key
     FOR NO KEY UPDATE OF effect;
     IF NOT FOUND THEN
         RETURN 'unknown';
-    ELSIF found.state = 'done' THEN
+    ELSIF known.state = 'done' THEN
         RETURN 'done';
-    ELSIF found.runs THEN
+    ELSIF known.runs THEN
         RETURN 'running';
     END IF;
     IF happened THEN
         UPDATE pgqueue.effects AS effect SET
-            state = 'done', done_at = clock_timestamp(), expires_at = clock_timestamp() + effect.keep
-        WHERE effect.call = found.call AND effect.task = resolve_effect.task
+            done_at = clock_timestamp(), expires_at = clock_timestamp() + effect.keep
+        WHERE effect.call = known.call AND effect.task = resolve_effect.task
             AND effect.key = resolve_effect.key;
     ELSE
         DELETE FROM pgqueue.effects AS effect
-        WHERE effect.call = found.call AND effect.task = resolve_effect.task
+        WHERE effect.call = known.call AND effect.task = resolve_effect.task
             AND effect.key = resolve_effect.key;
     END IF;
-    PERFORM pgqueue.record_verb('resolve_effect', actor, found.job_id, NULL, reason,
+    PERFORM pgqueue.record_verb('resolve_effect', actor, known.job_id, NULL, reason,
         json_build_object('task', task, 'key', key, 'happened', happened));
     RETURN 'resolved';
 END
