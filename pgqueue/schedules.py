@@ -111,7 +111,7 @@ async def run_schedule_now_async(
 
 
 def _save(wanted: NewSchedule, actor: str | None) -> Operation[str]:
-    saved = (yield from schedules.save([wanted], source="application", actor=actor))[0]
+    saved = yield from schedules.save(wanted, actor=actor)
     if saved.answer == "taken":
         owner = {"code": "declared in code", "sql": "made by hand"}[saved.changes["source"][0]]
         raise InvalidOption("name", f"schedule {wanted.name!r} is {owner}; choose another name")

@@ -21,10 +21,13 @@ def save(connection: Connection, name: str = "s", **how: Any) -> Saved:
     if "every" not in how:
         how.setdefault("cron", "* * * * *")
     job = how.pop("job", NewJob("work"))
-    source = how.pop("source", "application")
-    return run(connection, schedules.save([NewSchedule(name=name, job=job, **how)], source=source))[
-        0
-    ]
+    source = how.pop("source", None)
+    saved = run(connection, schedules.save(NewSchedule(name=name, job=job, **how)))
+    if source is not None:
+        connection.execute(
+            "UPDATE pgqueue.schedules SET source = %s WHERE name = %s", [source, name]
+        )
+    return saved
 
 
 def behind(connection: Connection, name: str = "s", **since: float) -> None:

@@ -143,6 +143,12 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "adopt": ({A}, "SELECT pgqueue.adopt()"),
     "declare schedules": ({W, A}, "SELECT * FROM pgqueue.sync_schedules('[]')"),
     "save schedules": ({A}, "SELECT pgqueue.save_schedules('[]')"),
+    "make a schedule": (
+        {E, W, A},
+        """SELECT pgqueue.schedule('{"name": "s", "task": "t", "cron": "0 9 * * *", "tz": "UTC",
+        "args": {}, "misfire": "one", "misfire_max": 1, "grace": "1 min", "overlap": "skip",
+        "jitter": "0"}')""",
+    ),
     "enable a schedule": ({A}, "SELECT pgqueue.enable_schedule('s')"),
     "disable a schedule": ({A}, "SELECT pgqueue.disable_schedule('s')"),
     "remove a schedule": ({A}, "SELECT pgqueue.unschedule('s')"),

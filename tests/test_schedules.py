@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.errors import CheckViolation, UniqueViolation
+from psycopg.types.json import Json
 
 import pgqueue
 from pgqueue import InvalidOption, NewJob, NewSchedule, ScheduleNotFound
@@ -619,3 +620,20 @@ def test_the_view_says_how_each_one_stands(connection: Connection) -> None:
         ("late", "enabled", True, "* * * * *"),
         ("off", "disabled", None, "* * * * *"),
     ]
+
+
+def test_an_application_changes_its_own_schedules_and_nobody_elses(connection: Connection) -> None:
+    """Whatever it says of itself: the role of those who enqueue may call this."""
+    save(connection, "declared", source="code")
+    save(connection, "own")
+    for name, answer in (("declared", "taken"), ("own", "unchanged")):
+        definition = connection.execute(
+            'SELECT to_jsonb(s) || \'{"source": "code"}\' FROM pgqueue.schedules AS s'
+            " WHERE name = %s",
+            [name],
+        ).fetchone()
+        assert definition
+        row = connection.execute(
+            "SELECT answer FROM pgqueue.schedule(%s)", [Json(definition[0])]
+        ).fetchone()
+        assert row == (answer,)

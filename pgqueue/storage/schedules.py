@@ -79,14 +79,11 @@ class Ticked(NamedTuple):
     """Ticks that made none, because a job was under way."""
 
 
-def save(
-    schedules: Iterable[NewSchedule], *, source: str, actor: str | None = None
-) -> Operation[list[Saved]]:
-    """Make or change *schedules*; return what became of each, by name."""
-    rows = yield from query(
-        "save_schedules", definitions=_definitions(schedules, source), actor=actor
-    )
-    return [_saved(row) for row in rows]
+def save(schedule: NewSchedule, *, actor: str | None = None) -> Operation[Saved]:
+    """Make or change a *schedule* of the application's; return what became of it."""
+    definition = json.dumps(_columns(schedule))
+    rows = yield from query("save_schedule", definition=definition, actor=actor)
+    return _saved(rows[0])
 
 
 def sync(
@@ -94,7 +91,7 @@ def sync(
 ) -> Operation[list[Saved]]:
     """Write down what the code declares; *prune*: remove what it no longer does."""
     rows = yield from query(
-        "sync_schedules", definitions=_definitions(declared, "code"), prune=prune, actor=actor
+        "sync_schedules", definitions=_definitions(declared), prune=prune, actor=actor
     )
     return [_saved(row) for row in rows]
 
@@ -180,9 +177,9 @@ def _saved(row: tuple[Any, ...]) -> Saved:
     return Saved(name, answer, json.loads(changes or "{}"))
 
 
-def _definitions(schedules: Iterable[NewSchedule], source: str) -> str:
-    """The schedules as JSON objects with the columns of the table."""
-    return json.dumps([{**_columns(each), "source": source} for each in schedules])
+def _definitions(declared: Iterable[NewSchedule]) -> str:
+    """The schedules that code declares, as JSON objects with the columns of the table."""
+    return json.dumps([{**_columns(each), "source": "code"} for each in declared])
 
 
 def _columns(schedule: NewSchedule) -> dict[str, Any]:

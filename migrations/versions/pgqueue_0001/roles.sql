@@ -1,7 +1,7 @@
 -- Roles: who may do what. Made only when asked for (`pgqueue roles create`); asked again, after a
 -- migration say, it brings them up to date. Without them the owner of the schema does everything.
 --
---   enqueuer  enqueue, and nothing else: no table, no payload
+--   enqueuer  enqueue, make an application's schedules, and nothing else: no table, no payload
 --   worker    run jobs: the rows of jobs and history; no DDL, no TRUNCATE, no settings
 --   monitor   the views that show no payload and no error
 --   operator  the verbs on jobs, batches and queues, and what they need to see; no payload
@@ -18,6 +18,7 @@ CREATE FUNCTION pgqueue.roles_of(function text) RETURNS text[]
 LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN function IN ('enqueue', 'enqueue_one', 'enqueue_many') THEN '{enqueuer}'
+    WHEN function = 'schedule' THEN '{enqueuer,admin}'
     WHEN function IN ('make_net', 'make_partition', 'make_partitions', 'forget_partition')
         THEN '{worker}'
     WHEN function IN ('cancel', 'discard') THEN '{operator,worker}'

@@ -71,6 +71,15 @@ BEGIN
 END
 $$;
 
+-- Make or change an application's own schedule, given as an object with the columns of the table.
+-- What code declares, or somebody made by SQL, is not the application's to change: "taken".
+CREATE FUNCTION pgqueue.schedule(definition json, actor text DEFAULT NULL)
+RETURNS TABLE (name text, answer text, changes jsonb)
+LANGUAGE sql VOLATILE AS $$
+    SELECT * FROM pgqueue.save_schedules(
+        json_build_array(definition::jsonb || '{"source": "application"}'), actor);
+$$;
+
 -- Write down what the code declares, one worker at a time: when many start together, the first does
 -- it and the others find it done. Schedules that the code once declared and does no longer are
 -- removed if asked (pruned), else named (orphaned). Lock class 1885827380: 'pgq4'.
