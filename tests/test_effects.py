@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from pgqueue.testing import drain
 from pgqueue.worker import Settings, Worker
 from tests.command import Command
 from tests.process import Stage
-from tests.rows import OTHER_WORKER, WORKER, add, claim_one, crash, lapse
+from tests.rows import OTHER_WORKER, WORKER, add, claim, claim_one, crash, lapse
 from tests.test_worker import enqueue, rows, take_away, until, until_state
 
 Connection = psycopg.Connection[Any]
@@ -526,6 +527,44 @@ def test_what_happened_is_done_for_as_long_as_it_is_kept(connection: Connection)
     connection.execute("UPDATE pgqueue.effects SET done_at = now(), expires_at = now() - keep")
     assert run(connection, upkeep.prune(limit=10)) >= 1
     assert state_of(connection) is None
+
+
+def test_of_many_that_begin_at_once_one_does(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        for _ in range(8):
+            add(connection)
+        claimed = claim(connection)
+    barrier = threading.Barrier(len(claimed))
+
+    def race(job: Job) -> Found:
+        with psycopg.connect(dsn, autocommit=True) as own:
+            barrier.wait(30)
+            return begin(own, job).found
+
+    with ThreadPoolExecutor(len(claimed)) as threads:
+        found = list(threads.map(race, claimed))
+    assert sorted(each.name for each in found) == ["FIRST"] + ["RUNNING"] * 7
+
+
+def test_of_many_that_take_over_at_once_one_does(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        job, old = crash_inside(connection)
+        for _ in range(7):
+            add(connection)
+        claimed = [job, *claim(connection)]
+    barrier = threading.Barrier(len(claimed))
+
+    def race(job: Job) -> Found:
+        with psycopg.connect(dsn, autocommit=True) as own:
+            barrier.wait(30)
+            answer = enter(own, job, entry(Word.ANEW, over=old))
+            while answer.found is Found.UNKNOWN:  # as the guard goes on
+                answer = enter(own, job, entry(Word.ANEW, over=answer.call))
+            return answer.found
+
+    with ThreadPoolExecutor(len(claimed)) as threads:
+        found = list(threads.map(race, claimed))
+    assert sorted(each.name for each in found) == ["FIRST"] + ["RUNNING"] * 7
 
 
 def test_a_task_never_meets_the_keys_of_another(connection: Connection) -> None:

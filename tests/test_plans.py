@@ -538,7 +538,7 @@ LOOKS = [
             *("queue_stats", "task_stats", "throughput", "hourly_throughput", "daily_throughput"),
             *("running_jobs", "running_stats", "retries", "dead_groups", "unserved_tasks"),
             *("worker_stats", "batch_stats", "audit_log", "alerts", "schedule_status"),
-            *("totals", "vitals"),
+            *("totals", "vitals", "unknown_effects"),
         )
     ),
     *(f"pgqueue.why_not_running({id})" for id in (1, 21_000, 1_000_007)),
