@@ -659,7 +659,7 @@ def test_the_error_says_what_to_do() -> None:
     error = UnknownOutcome("send", "k", job_id=7, attempt=2)
     assert "pgqueue effects resolve" in str(error)
     assert (error.job_id, error.attempt, error.key) == (7, 2, "k")
-    assert Reason.UNKNOWN_OUTCOME == "unknown_outcome"
+    assert Reason("unknown_outcome") is Reason.UNKNOWN_OUTCOME
     assert not isinstance(error, LeaseLost)
 
 

@@ -65,8 +65,8 @@ def list_(unknown: bool, limit: int, as_json: bool) -> None:
     epilog="""
 \b
 Examples, once the other side was asked:
-  pgqueue effects resolve send-welcome welcome:123 --happened --reason "in the mail log"
-  pgqueue effects resolve pay invoice:77 --did-not-happen --reason "bank: no such payment"
+  pgqueue effects resolve greet welcome:123 --happened --reason "see mail log"
+  pgqueue effects resolve pay invoice:77 --did-not-happen --reason "asked"
 \b
 Then run the job again: pgqueue jobs retry ID. What happened is skipped by
 then, what did not is done.

@@ -1,8 +1,9 @@
 """Writes down what running jobs do outside, on a connection of its own, while they wait for it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from typing import Any
 
 from pgqueue.effects import Answer, Entry, Word
 from pgqueue.job import Job
@@ -15,7 +16,7 @@ PATIENCE = 60.0
 """Seconds that a handler waits for the database to have it in writing."""
 _SLACK = 5.0
 
-Run = Callable[[Callable[[], Operation[Answer]]], Awaitable[Answer]]
+Run = Callable[[Callable[[], Operation[Answer]]], Coroutine[Any, Any, Answer]]
 """Runs the operation that it makes, again and again if need be."""
 
 
@@ -26,28 +27,52 @@ class Effects:
         self._run = run
         self._worker_id = worker_id
         self._loop = asyncio.get_running_loop()
+        self._writing: set[asyncio.Task[Answer]] = set()
+        self._closed = False
 
     def ask(self, job: Job, entry: Entry) -> Answer:
-        """See :class:`Registrar`. Raises :class:`TimeoutError`."""
-        return self._begin(job, entry).result(PATIENCE + _SLACK)
+        """See :class:`Registrar`. Whoever has no answer does not begin, and has it withdrawn; what
+        is done is written down all the same. Raises :class:`TimeoutError`."""
+        try:
+            return self._begin(job, entry).result(PATIENCE + _SLACK)
+        except TimeoutError:
+            self._withdraw(job, entry)
+            raise
 
     async def ask_async(self, job: Job, entry: Entry) -> Answer:
-        """See :class:`Registrar`. Whoever is cancelled meanwhile does not begin, and has it
-        withdrawn; what is done is written down all the same."""
+        """The same on any event loop, also for whoever is cancelled meanwhile."""
         writing = asyncio.wrap_future(self._begin(job, entry))
         writing.add_done_callback(_look_away)
         try:
             return await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            if entry.word in (Word.BEGIN, Word.ANEW):
-                self._begin(job, entry.withdrawn)
+        except (TimeoutError, asyncio.CancelledError):
+            self._withdraw(job, entry)
             raise
 
+    async def close(self, patience: float) -> None:
+        """Take nothing more, and give what is being written so many seconds."""
+        self._closed = True
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=max(0.0, patience))
+        for writing in self._writing:
+            writing.cancel()
+
     def _begin(self, job: Job, entry: Entry) -> "Future[Answer]":
+        if self._closed:
+            raise ConnectionError("ctx.once(): the worker has stopped")
         return asyncio.run_coroutine_threadsafe(self._write(job, entry), self._loop)
 
+    def _withdraw(self, job: Job, entry: Entry) -> None:
+        if entry.word in (Word.BEGIN, Word.ANEW) and not self._closed:
+            self._begin(job, entry.withdrawn)
+
     async def _write(self, job: Job, entry: Entry) -> Answer:
-        return await self._run(lambda: enter(job, entry, worker_id=self._worker_id))
+        writing = asyncio.ensure_future(
+            self._run(lambda: enter(job, entry, worker_id=self._worker_id))
+        )
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        return await writing
 
 
 def on_session(session: Session) -> Run:

@@ -55,6 +55,7 @@ class Parts:
     tally: Tally
     reporter: Reporter
     completer: Completer
+    effects: Effects
     children: Children | None
     executor: Executor
     heartbeat: Heartbeat
@@ -162,6 +163,7 @@ def assemble(
         tally=tally,
         reporter=reporter,
         completer=completer,
+        effects=effects,
         children=children,
         executor=executor,
         heartbeat=heartbeat,
