@@ -32,7 +32,7 @@ _DURATIONS = {"lease", "rescue_every", "poll", "grace"}
 def main() -> None:
     """In the new process: run the worker that the environment orders."""
     order = json.loads(os.environ[ORDER])
-    configure(order["log_format"])
+    configure(order.get("log_format", "text"))
     settings = {
         name: timedelta(seconds=value) if name in _DURATIONS else value
         for name, value in order["settings"].items()

@@ -13,7 +13,7 @@ def test_every_promise_holds_while_everything_breaks() -> None:
 
     assert report.is_clean, f"\n{report}"
     assert report.jobs >= 400
-    assert len(report.faults) >= 6, report  # on a busy machine some take long
+    assert len(report.faults) >= 8, report
 
 
 @pytest.mark.skipif(

@@ -83,7 +83,11 @@ class Network:
 
     def _connect(self) -> socket.socket:
         server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{self._given['host']}/.s.PGSQL.{self._given.get('port') or 5432}")
+        try:
+            server.connect(f"{self._given['host']}/.s.PGSQL.{self._given.get('port') or 5432}")
+        except OSError:
+            server.close()
+            raise
         return server
 
 

@@ -70,10 +70,19 @@ def _test(cell: Cell, programs: Path, python: Path, report: Path) -> str:
         except subprocess.TimeoutExpired:
             return f"not over after {LONGEST[cell.suite]:.0f} s; see {log.name}"
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end(process)
     return "" if code in (0, 1) else f"pytest exited {code}; see {log.name}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """As Ctrl-C does, so that fixtures clean up; whatever is left then, at once."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def choose(only: Sequence[str], smoke: bool) -> list[Cell]:
