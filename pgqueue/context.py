@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from pgqueue import tracer
 from pgqueue.coding.codec import Codec
+from pgqueue.effects import KEEP, Once, Registrar
 from pgqueue.errors import InvalidOption, LeaseLost, PgqueueError
 from pgqueue.failure import type_of
 from pgqueue.job import CALLBACK_OF, Job
@@ -109,6 +110,8 @@ class Context:
     """What is encrypted among them: no line of the log shows it."""
     outcome: Any = None
     """What became of a job that was finished inside ``ctx.transaction()``."""
+    on_unknown: Callable[["Context", str], Any] | None = None
+    """Whom :meth:`once` asks about what nobody knows."""
 
     def __init__(
         self,
@@ -120,6 +123,7 @@ class Context:
         codec: Codec | None = None,
         safety: Discretion | None = None,
         scribe: Scribe | None = None,
+        registrar: Registrar | None = None,
     ) -> None:
         self.job = job
         self.state = state
@@ -127,6 +131,9 @@ class Context:
         self.stop = stop or Stop()
         self.codec = codec
         self.safety = safety
+        self.registrar = registrar
+        self.effects: set[str] = set()
+        """The keys of :meth:`once` that the handler is inside of."""
         self._transaction = transaction
         self._scribe = scribe
 
@@ -293,6 +300,34 @@ class Context:
                 "give it one: Tasks(transaction=sessionmaker(engine))"
             )
         return self._transaction(self)
+
+    def once(
+        self,
+        key: str,
+        *,
+        undone_by: type[BaseException] | tuple[type[BaseException], ...] = (),
+        keep: Seconds = KEEP,
+    ) -> Once:
+        """Guard a call to the outside that must not be silently repeated: ``with
+        ctx.once("welcome:123") as first:`` in a thread or process child, ``async with`` on the
+        event loop. Do it if *first*; otherwise it is done, by this job or another of its task.
+
+        That it is begun is committed, on a connection of the worker's own, before the body runs,
+        and that it is done after it. What was begun by an attempt that is over, and is not done,
+        nobody knows: the task's ``on_unknown`` is asked, else :class:`UnknownOutcome` is raised and
+        the job is dead, until a person says what happened (``pgqueue effects``). While another
+        attempt is at it this raises :class:`Snooze`: the job comes again shortly.
+
+        An exception in the body tells nothing of what happened outside (a timeout!), so it leaves
+        the outcome unknown, unless it is one of *undone_by*, of which you know that they mean that
+        nothing happened: ``undone_by=(ConnectionRefusedError,)``; then the retry may do it.
+
+        *key*: text, 1 to 500 characters, stored in the clear. *keep*: for how long it is known that
+        it was done; 90 days. Without a registrar, as in a context that a test made, nothing is
+        written down and it is always first. Raises :class:`LeaseLost` if the job is no longer ours,
+        :class:`TimeoutError` if the database does not answer within a minute.
+        """
+        return Once(self, key, undone_by, keep)
 
     def _note(self, note: Note) -> None:
         """Have *note* taken down, then stop here if this attempt is to end."""

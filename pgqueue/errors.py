@@ -174,6 +174,21 @@ class Unauthorized(PgqueueError):
     is dead at once, reason ``unauthorized``."""
 
 
+class UnknownOutcome(PgqueueError):
+    """An earlier attempt began what ``ctx.once`` guards, and nobody knows whether it happened. The
+    job is dead at once, reason ``unknown_outcome``, until somebody says."""
+
+    def __init__(self, task: str, key: str, *, job_id: int, attempt: int) -> None:
+        self.key = key
+        self.job_id = job_id
+        self.attempt = attempt
+        super().__init__(
+            f"attempt {attempt} of job {job_id} began {key!r} of task {task!r}, and nobody knows "
+            "whether it happened; find out, then: pgqueue effects resolve TASK KEY --happened (or "
+            "--did-not-happen), and pgqueue jobs retry"
+        )
+
+
 class LeaseLost(PgqueueError):
     """The job was taken from this worker; nothing it writes about the job counts any more."""
 

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     UNAUTHORIZED = "unauthorized"
     EXPIRED = "expired"
     PARENT_FAILED = "parent_failed"
+    UNKNOWN_OUTCOME = "unknown_outcome"
 
 
 class Job(NamedTuple):

@@ -49,6 +49,10 @@ TransactionFactory = Callable[[], Any]
 """Returns a (sync or async) context manager that gives a connection or a session."""
 
 
+OnUnknown = Callable[[Context, str], bool | Awaitable[bool | None] | None]
+"""Says of what ``ctx.once`` guards, by its key, whether it happened; None: it does not know."""
+
+
 class Pace(NamedTuple):
     """What a task says of the time its attempts take, in seconds."""
 
@@ -72,6 +76,7 @@ class Task(Generic[P, R]):
         payload_limit: int,
         safety: Safety,
         pace: Pace,
+        on_unknown: OnUnknown | None = None,
     ) -> None:
         self.function = function
         self.name = defaults.task
@@ -80,6 +85,7 @@ class Task(Generic[P, R]):
         self.policy = policy
         self.executor = executor
         self.transactional = transactional
+        self.on_unknown = on_unknown
         self.aliases = tuple(aliases)
         self.signature = Signature(function, self.name)
         self.heartbeat = pace.heartbeat
@@ -227,6 +233,7 @@ class Tasks:
         heartbeat: Heartbeat = "auto",
         lease: Seconds | None = None,
         target_runtime: Seconds | None = 60.0,
+        on_unknown: OnUnknown | None = None,
     ) -> TaskDecorator:
         """Register a function under *name*, the name jobs know it by for as long as they live.
 
@@ -248,7 +255,14 @@ class Tasks:
         again; asked anew after a redrive. *actor_required*: refuse a job that runs on nobody's
         behalf. *encrypt*: encrypt the arguments, or those that are named, and results and errors
         too, with ``Tasks(keys=...)``.
+
+        *on_unknown*: asked with the context and the key about what :meth:`Context.once` guards and
+        nobody knows the outcome of: True, it has happened and is not done again; False, it has not,
+        and is; None, or no *on_unknown*: the job is dead, ``unknown_outcome``, for a person to
+        decide. May be async; in a thread it is then run on an event loop of its own.
         """
+        if on_unknown is not None and not callable(on_unknown):
+            raise InvalidOption("on_unknown", f"must be callable, not {on_unknown!r:.80}")
         if isinstance(aliases, str):
             raise InvalidOption("aliases", f"must be a list of names, not the text {aliases!r:.80}")
         aliases = tuple(aliases)
@@ -286,6 +300,7 @@ class Tasks:
                 aliases=aliases,
                 payload_limit=self.payload_limit,
                 pace=pace,
+                on_unknown=on_unknown,
             )
             safety.check_arguments(task.signature.names, takes_any=task.signature.takes_any)
             self._add(task)

@@ -61,6 +61,13 @@ SELECT n % 100, 1 FROM generate_series(1, 20000) AS n;
 INSERT INTO pgqueue.job_keys (scope, key, job_id, fingerprint, expires_at)
 SELECT 'task ' || n % 7, n::text, n, n, CASE WHEN n % 2 = 0 THEN now() + n * interval '1s' END
 FROM generate_series(1, 20000) AS n;
+INSERT INTO pgqueue.effects (
+    task, key, call, job_id, attempt, worker_id, started_at, done_at, keep, expires_at
+)
+SELECT 'task ' || n % 7, n::text, md5(n::text)::uuid, n, 1, md5((n % 4)::text)::uuid, now(),
+    CASE WHEN n % 100 > 0 THEN now() END, '90 days',
+    CASE WHEN n % 100 > 0 THEN now() + n * interval '1s' END
+FROM generate_series(1, 20000) AS n;
 INSERT INTO pgqueue.queues (name, paused_at)
 SELECT 'queue ' || n, CASE n WHEN 3 THEN now() END FROM generate_series(1, 200) AS n;
 INSERT INTO pgqueue.tasks (name, seen_at)
@@ -73,6 +80,7 @@ TABLES = (
     "batches",
     "batch_outcomes",
     "job_keys",
+    "effects",
     "queues",
     "tasks",
 )
@@ -119,7 +127,7 @@ def grown_since(connection: Connection) -> None:
     fill(connection, jobs=1_000, available=1_000)
     analyze(connection)
     connection.execute("DELETE FROM pgqueue.queues; DELETE FROM pgqueue.tasks")
-    connection.execute("DELETE FROM pgqueue.job_keys")
+    connection.execute("DELETE FROM pgqueue.job_keys; DELETE FROM pgqueue.effects")
     fill(connection)
 
 
@@ -426,6 +434,15 @@ def test_keys_are_pruned_by_their_expiry(tables: Connection) -> None:
     assert scanned(nodes, "job_keys") == {"job_keys_expiring", "job_keys_pkey"}
 
 
+def test_effects_go_by_their_key_and_are_pruned_by_their_expiry(tables: Connection) -> None:
+    for name in ("begin_effect", "end_effect"):
+        nodes = plan_of(tables, name)
+        assert scanned(nodes, "jobs") == {"jobs_pkey"}, name
+        assert scanned(nodes, "effects") <= {"effects_pkey", "effects"}, name
+    nodes = plan_of(tables, "prune_effects")
+    assert scanned(nodes, "effects") == {"effects_expiring", "effects_pkey"}
+
+
 def test_due_schedules_and_old_ticks_are_found_by_their_indexes(tables: Connection) -> None:
     nodes = plan_of(tables, "find_schedules")
     assert scanned(nodes, "schedules") == {"schedules_due"}
@@ -521,7 +538,7 @@ LOOKS = [
             *("queue_stats", "task_stats", "throughput", "hourly_throughput", "daily_throughput"),
             *("running_jobs", "running_stats", "retries", "dead_groups", "unserved_tasks"),
             *("worker_stats", "batch_stats", "audit_log", "alerts", "schedule_status"),
-            *("totals", "vitals"),
+            *("totals", "vitals", "unknown_effects"),
         )
     ),
     *(f"pgqueue.why_not_running({id})" for id in (1, 21_000, 1_000_007)),

@@ -75,6 +75,13 @@ def test_every_job_runs_once_behind_a_pooler(
         if ctx.attempt == 1:
             raise Snooze(0.05)
 
+    @tasks.task("once")
+    async def once(ctx: Context) -> list[bool]:
+        async with ctx.once(f"call:{ctx.id}") as first:
+            pass
+        async with ctx.once(f"call:{ctx.id}") as second:
+            return [first, second]
+
     @tasks.task("dies", max_attempts=1)
     async def dies() -> None:
         raise ValueError("for ever")
@@ -85,7 +92,7 @@ def test_every_job_runs_once_behind_a_pooler(
             connection,
             [plain.job(n=n) for n in range(200)]
             + [effect.job() for _ in range(20)]
-            + [task.job() for task in (fails_once, snoozes_once, dies) for _ in range(5)],
+            + [task.job() for task in (fails_once, snoozes_once, dies, once) for _ in range(5)],
         )
 
     async def work() -> None:
@@ -110,10 +117,13 @@ def test_every_job_runs_once_behind_a_pooler(
         ("dies", "dead", 1, 5),
         ("effect", "succeeded", 1, 20),
         ("fails-once", "succeeded", 2, 5),
+        ("once", "succeeded", 1, 5),
         ("plain", "succeeded", 1, 200),
         ("snoozes-once", "succeeded", 2, 5),
     ]
     assert rows(dsn, "SELECT count(DISTINCT job_id), count(*) FROM effects") == [(20, 20)]
+    results = "SELECT result::text, count(*) FROM pgqueue.finished_jobs WHERE task = 'once'"
+    assert rows(dsn, results + " GROUP BY 1") == [("[true,false]", 5)]
     assert caplog.text.count("a transaction pooler swallows LISTEN") == 1
 
 

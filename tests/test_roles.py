@@ -66,6 +66,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
             "totals",
             "vitals",
             "expired_partitions",
+            "unknown_effects",
         )
     },
     **{
@@ -84,7 +85,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         """SELECT * FROM pgqueue.count_queues(), pgqueue.waiting_ages(), pgqueue.find_unserved(),
         pgqueue.sum_rollups('minute', now(), false, false), pgqueue.count_held(1),
         pgqueue.sum_totals(), pgqueue.measure_vitals(), pgqueue.measure_alerts(),
-        pgqueue.list_running(1), pgqueue.rule_for('backlog', 'q')""",
+        pgqueue.list_running(1), pgqueue.rule_for('backlog', 'q'),
+        pgqueue.attempt_runs(1, 1)""",
     ),
     "call what operators' views call": (
         {W, O, A},
@@ -131,6 +133,9 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
             ("discard", ""),
         )
     },
+    "resolve an effect": ({O, A}, "SELECT pgqueue.resolve_effect('t', 'k', true)"),
+    "list effects": ({W, O, A}, "SELECT task, key FROM pgqueue.effects"),
+    "begin an effect": ({W, A}, "UPDATE pgqueue.effects SET call = call"),
     "list alert rules": ({W, O, A}, "SELECT * FROM pgqueue.alert_rules"),
     # What an admin does.
     "set a queue": ({A}, "SELECT pgqueue.set_queue('q', '{}')"),

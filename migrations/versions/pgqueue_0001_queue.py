@@ -21,6 +21,7 @@ PARTS = (
     "partitions",
     "verbs",
     "batch_verbs",
+    "effects",
     "steering",
     "schedules",
     "schedule_verbs",

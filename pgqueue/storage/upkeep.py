@@ -87,15 +87,17 @@ def remove_worker(*, worker_id: str) -> Operation[None]:
 
 
 def prune(*, limit: int) -> Operation[int]:
-    """Forget workers long silent, keys whose lifetime is over, dead jobs that were not to wait for
-    ever, batches long over, old ticks and rollups, up to *limit* of each; return how many."""
+    """Forget workers long silent, keys whose lifetime is over, what was done outside long ago, dead
+    jobs that were not to wait for ever, batches long over, old ticks and rollups, up to *limit* of
+    each; return how many."""
     workers = yield from query("prune_workers")
     keys = yield from query("prune_keys", limit=limit)
+    effects = yield from query("prune_effects", limit=limit)
     dead = yield from query("discard_dead", limit=limit)
     batches = yield from query("prune_batches", limit=limit)
     ticks = yield from query("prune_ticks", limit=limit)
     rollups = yield from query("prune_rollups", limit=limit)
-    pruned = (workers, keys, dead, batches, ticks, rollups)
+    pruned = (workers, keys, effects, dead, batches, ticks, rollups)
     return sum(int(rows[0][0]) for rows in pruned)
 
 

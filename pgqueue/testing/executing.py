@@ -10,6 +10,7 @@ from pgqueue.outcome import Outcome
 from pgqueue.tasks import Task, Tasks
 from pgqueue.testing.joining import Joined
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.effects import Effects
 from pgqueue.worker.executor import Call, Ended, Executor
 from pgqueue.worker.holdings import Hold
 from pgqueue.worker.notes import Notes
@@ -19,8 +20,22 @@ class InProcessExecutor(Executor):
     """The worker's, in a test: process tasks run in a thread of this process, no thread outlives
     its attempt, and what an attempt ended with is kept."""
 
-    def __init__(self, tasks: Tasks, state: Any, transaction: Joined | None, notes: Notes) -> None:
-        super().__init__(tasks, threads=1, state=state, transaction=transaction, scribe=notes)
+    def __init__(
+        self,
+        tasks: Tasks,
+        state: Any,
+        transaction: Joined | None,
+        notes: Notes,
+        effects: Effects,
+    ) -> None:
+        super().__init__(
+            tasks,
+            threads=1,
+            state=state,
+            transaction=transaction,
+            scribe=notes,
+            registrar=effects,
+        )
         self._error: BaseException | None = None
 
     async def run(self, hold: Hold) -> Outcome:

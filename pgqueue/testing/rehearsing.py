@@ -21,6 +21,7 @@ from pgqueue.timetable.misfire import judge
 from pgqueue.timetable.schedule import words_of
 from pgqueue.timetable.zones import tzdata_version
 from pgqueue.worker.clock import boottime
+from pgqueue.worker.effects import Effects
 from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.hooks import Reporter
 from pgqueue.worker.leases import Leases
@@ -84,7 +85,10 @@ class Rehearsal:
             if self._state is None and self._tasks.lifespan is not None:
                 self._state = await stack.enter_async_context(self._tasks.lifespan())
             transaction = None if self._tasks.transaction is None else self._joined
-            self._executor = InProcessExecutor(self._tasks, self._state, transaction, self._notes)
+            effects = Effects(lambda make: self._desk.run(make()), worker_id=self._worker_id)
+            self._executor = InProcessExecutor(
+                self._tasks, self._state, transaction, self._notes, effects
+            )
             stack.callback(self._executor.close)
             untold = Tally()  # a test's jobs are in no statistics
             self._reporter = Reporter(self._tasks, self._worker_id, untold, on_retry=lambda _: None)

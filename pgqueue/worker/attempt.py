@@ -7,7 +7,7 @@ from typing import Any
 
 from pgqueue import failure
 from pgqueue.context import Context, Why, enter
-from pgqueue.errors import LeaseLost, Unauthorized, UndecodablePayload
+from pgqueue.errors import LeaseLost, Unauthorized, UndecodablePayload, UnknownOutcome
 from pgqueue.job import Job, Reason
 from pgqueue.outcome import (
     Cancelled,
@@ -126,6 +126,8 @@ def fail(task: AnyTask, job: Job, error: BaseException, started: float) -> Retri
         return Died(job, started, ended, described, Reason.NON_RETRYABLE)
     if isinstance(error, Unauthorized):
         return Died(job, started, ended, described, Reason.UNAUTHORIZED)
+    if isinstance(error, UnknownOutcome):
+        return Died(job, started, ended, described, Reason.UNKNOWN_OUTCOME)
     decision = task.policy.decide(error, failures=job.failures, max_attempts=job.max_attempts)
     if isinstance(decision, Again):
         return Retried(job, started, ended, described, decision.delay)

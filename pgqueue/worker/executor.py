@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pgqueue import failure
 from pgqueue.context import Context, Scribe, Stop, Why, enter
+from pgqueue.effects import Registrar
 from pgqueue.job import Job, Reason
 from pgqueue.outcome import Died, Outcome, Succeeded, Undecided
 from pgqueue.tasks import Task, Tasks
@@ -45,9 +46,9 @@ class Ended(Exception):
 
 class Executor:
     """Runs jobs. *transaction* opens a handler's transaction; *children* run process tasks;
-    *scribe* takes down what handlers say. *lease*: seconds; a handler whose lease may have run out
-    behind its own row lock is repeated without a pause, so that the row is locked again before
-    anybody can take the job."""
+    *scribe* takes down what handlers say, *registrar* what they do outside. *lease*: seconds; a
+    handler whose lease may have run out behind its own row lock is repeated without a pause, so
+    that the row is locked again before anybody can take the job."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Executor:
         transaction: Callable[[Context], Any] | None = None,
         children: ProcessRunner | None = None,
         scribe: Scribe | None = None,
+        registrar: Registrar | None = None,
         lease: float = math.inf,
     ) -> None:
         self._tasks = tasks
@@ -65,6 +67,7 @@ class Executor:
         self._transaction = transaction
         self._children = children
         self._scribe = scribe
+        self._registrar = registrar
         self._lease = lease
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pgqueue-job")
 
@@ -78,6 +81,7 @@ class Executor:
             stop=hold.stop,
             transaction=self._transaction,
             scribe=self._scribe,
+            registrar=self._registrar,
         )
         enter(context)
         pause: float | None = 0.0
@@ -88,6 +92,7 @@ class Executor:
                     await asyncio.sleep(pause)
                 task = self._tasks[job.task]
                 context.codec, context.safety = task.codec, task.safety
+                context.on_unknown = task.on_unknown
                 if task.has_terms and hold.terms is None:
                     hold.terms = Terms(
                         task.lease,

@@ -13,6 +13,7 @@ from pgqueue.worker.bell import Bell
 from pgqueue.worker.children import Children
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew, call_from_thread
+from pgqueue.worker.effects import Effects, on_session
 from pgqueue.worker.executor import Executor
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.holdings import Holdings
@@ -54,6 +55,7 @@ class Parts:
     tally: Tally
     reporter: Reporter
     completer: Completer
+    effects: Effects
     children: Children | None
     executor: Executor
     heartbeat: Heartbeat
@@ -98,7 +100,10 @@ def assemble(
             loop, partial(loop.call_later, seconds + _TICK, lambda: pump.wake())
         ),
     )
-    children = _children(frame, notes)
+    guard = Session(frame.dsn, "effects")
+    sessions.append(guard)
+    effects = Effects(on_session(guard), worker_id=frame.worker_id)
+    children = _children(frame, notes, effects)
     executor = Executor(
         tasks,
         threads=sum(settings.queues.values()),
@@ -106,6 +111,7 @@ def assemble(
         transaction=_transactions(frame, notes),
         children=children,
         scribe=notes,
+        registrar=effects,
         lease=settings.lease.total_seconds(),
     )
     heartbeat = Heartbeat(
@@ -157,6 +163,7 @@ def assemble(
         tally=tally,
         reporter=reporter,
         completer=completer,
+        effects=effects,
         children=children,
         executor=executor,
         heartbeat=heartbeat,
@@ -167,7 +174,7 @@ def assemble(
     )
 
 
-def _children(frame: Frame, notes: Notes) -> Children | None:
+def _children(frame: Frame, notes: Notes, effects: Effects) -> Children | None:
     wanted = any(task.executor == "process" for task in frame.tasks)
     if frame.tasks_path is None or not wanted:
         return None
@@ -177,6 +184,7 @@ def _children(frame: Frame, notes: Notes) -> Children | None:
         max_jobs=frame.settings.child_max_jobs,
         memory_mb=frame.settings.child_memory_mb,
         notes=notes,
+        registrar=effects,
     )
 
 

@@ -221,6 +221,7 @@ class Worker:
         parts.executor.close()
         if parts.children is not None:
             await parts.children.close()
+        await parts.effects.close(ends_at - boottime())
         parts.heartbeat.stop()
         await self._until(lambda: not parts.heartbeat.is_running, ends_at - boottime())
         for session in parts.sessions:

@@ -23,10 +23,11 @@ RETURN CASE
         THEN '{worker}'
     WHEN function IN ('cancel', 'discard') THEN '{operator,worker}'
     WHEN function IN ('retry', 'edit', 'pause', 'resume', 'cancel_batch', 'retry_batch', 'run_now',
-        'reschedule', 'reprioritise', 'move', 'find_matching', 'steer') THEN '{operator}'
+        'reschedule', 'reprioritise', 'move', 'find_matching', 'steer', 'resolve_effect') THEN '{operator}'
     WHEN function = 'sync_schedules' THEN '{admin,worker}'
     WHEN function IN ('count_queues', 'waiting_ages', 'find_unserved', 'sum_rollups', 'sum_totals',
-        'count_held', 'list_running', 'measure_alerts', 'measure_vitals', 'rule_for')
+        'count_held', 'list_running', 'measure_alerts', 'measure_vitals', 'rule_for',
+        'attempt_runs')
         THEN '{monitor,worker}'
     WHEN function IN ('group_dead', 'find_retrying', 'latest_verbs', 'job_story', 'why_not_running')
         THEN '{operator,worker}'
@@ -117,7 +118,8 @@ BEGIN
     END LOOP;
     EXECUTE format('GRANT SELECT ON pgqueue.queues, pgqueue.workers, pgqueue.tasks, pgqueue.batches,'
         ' pgqueue.batch_outcomes, pgqueue.alert_rules, pgqueue.audit, pgqueue.home,'
-        ' pgqueue.dead_groups, pgqueue.retries, pgqueue.audit_log, pgqueue.schedule_status TO %I',
+        ' pgqueue.dead_groups, pgqueue.retries, pgqueue.audit_log, pgqueue.schedule_status,'
+        ' pgqueue.effects TO %I',
         operator);
 
     EXECUTE format('GRANT %I, %I, %I, %I TO %I WITH ADMIN OPTION',

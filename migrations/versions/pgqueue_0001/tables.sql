@@ -61,7 +61,7 @@ CREATE TABLE pgqueue.jobs (
         WHEN 'running' THEN lease_until IS NOT NULL AND worker_id IS NOT NULL AND reason IS NULL
         WHEN 'dead' THEN lease_until IS NULL AND reason IS NOT NULL AND reason IN (
             'attempts_exhausted', 'non_retryable', 'timeout', 'crashed', 'undecodable',
-            'unauthorized', 'expired', 'parent_failed')
+            'unauthorized', 'expired', 'parent_failed', 'unknown_outcome')
         ELSE state IN ('blocked', 'scheduled', 'available') AND lease_until IS NULL
             AND reason IS NULL
     END)

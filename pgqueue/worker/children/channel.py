@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pgqueue.context import Why
+from pgqueue.effects import Answer as Known
+from pgqueue.effects import Entry, Word
 from pgqueue.job import Job
 from pgqueue.notes import Note
 from pgqueue.outcome import Outcome
@@ -48,6 +50,15 @@ class Leased(NamedTuple):
     machine. In the past: nobody knows at present; ask again."""
 
     until: float
+
+
+class Told(NamedTuple):
+    """To the child, for each Asked: what is known now, or why that cannot be found out."""
+
+    call: str
+    word: Word
+    known: Known | None
+    problem: str = ""
 
 
 class Exit(NamedTuple):
@@ -99,9 +110,16 @@ class Extend(NamedTuple):
     seconds: float
 
 
-Request = Hello | Run | EndEarly | Leased | Exit
+class Asked(NamedTuple):
+    """From the child, while it runs a job: what it does outside. Answered Told."""
+
+    entry: Entry
+
+
+Request = Hello | Run | EndEarly | Leased | Told | Exit
+Said = Noted | Extend | Asked
 Answer = Ready | Failed | Ended
-Message = Request | Answer | Logged | Noted | Extend
+Message = Request | Answer | Logged | Said
 
 
 def pack(message: Message) -> bytes:

@@ -39,6 +39,7 @@ from pgqueue.worker.children.channel import (
     Logged,
     Ready,
     Run,
+    Told,
 )
 from pgqueue.worker.children.teller import Teller
 from pgqueue.worker.loading import load_tasks
@@ -85,6 +86,8 @@ def listen(channel: Channel, inbox: "queue.SimpleQueue[Any]") -> None:
                 teller.end_early(message.why)
             elif isinstance(message, Leased):
                 teller.lease(message.until)
+            elif isinstance(message, Told):
+                teller.tell(message)
             else:
                 inbox.put(None if isinstance(message, Exit) else message)
     finally:
@@ -123,7 +126,9 @@ def perform(tasks: Tasks, run: Run, stop: Stop, teller: Teller) -> Ended | Faile
         codec=task.codec,
         safety=task.safety,
         scribe=teller,
+        registrar=teller,
     )
+    context.on_unknown = task.on_unknown
     with tracer.inside(run.trace):
         outcome = contextvars.copy_context().run(attempt.run, task, context)
     teller.close()

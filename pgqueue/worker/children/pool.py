@@ -7,12 +7,22 @@ from typing import Any
 
 from pgqueue import tracer
 from pgqueue.context import Stop, Why
-from pgqueue.errors import LeaseLost
+from pgqueue.effects import Entry, Registrar
+from pgqueue.errors import LeaseLost, PgqueueError
 from pgqueue.job import Job
 from pgqueue.outcome import Crashed, Died, Outcome, Released, Retried
 from pgqueue.tasks import Task
 from pgqueue.worker import attempt
-from pgqueue.worker.children.channel import Ended, Extend, Failed, Leased, Noted, Run
+from pgqueue.worker.children.channel import (
+    Asked,
+    Ended,
+    Failed,
+    Leased,
+    Noted,
+    Run,
+    Said,
+    Told,
+)
 from pgqueue.worker.children.spawned import Child
 from pgqueue.worker.children.starter import ChildStartError, Starter
 from pgqueue.worker.children.warden import Warden, heed
@@ -34,7 +44,7 @@ class Children:
     it ran out of its *memory_mb* MiB of address space (``None``: no limit; Linux only). *grace*:
     seconds between a request to stop and the end by force. A child that has not imported *path*
     within *start_timeout* seconds is given up. Handlers have no ``ctx.state`` there, and no
-    ``ctx.transaction()``; *notes* takes down what they say.
+    ``ctx.transaction()``; *notes* takes down what they say, *registrar* what they do outside.
     """
 
     def __init__(
@@ -47,9 +57,12 @@ class Children:
         grace: float = 5.0,
         start_timeout: float = 60.0,
         notes: Notes | None = None,
+        registrar: Registrar | None = None,
     ) -> None:
         self._starter = Starter(path, memory_mb=memory_mb, timeout=start_timeout)
         self._notes = notes
+        self._registrar = registrar
+        self._writing: set[asyncio.Task[None]] = set()
         self._max_jobs = max_jobs
         self._grace = grace
         self._slots = asyncio.Semaphore(size)
@@ -111,8 +124,13 @@ class Children:
             return attempt.stopped(job, Why.SHUTDOWN, started)
         return Crashed(job, started, boottime(), f"the process running it died: {death}")
 
-    def _hear(self, child: Child, job: Job, said: Noted | Extend) -> None:
+    def _hear(self, child: Child, job: Job, said: Said) -> None:
         """Take down what the handler of *job* says. Its attempt may be over: the warden knows."""
+        if isinstance(said, Asked):
+            writing = asyncio.create_task(self._register(child, job, said.entry))
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
+            return
         if self._notes is None:
             return
         with contextlib.suppress(LeaseLost):
@@ -121,6 +139,16 @@ class Children:
             else:
                 left = self._notes.ask(job, said.seconds)
                 child.send(Leased(boottime() + left))
+
+    async def _register(self, child: Child, job: Job, entry: Entry) -> None:
+        """Have it written down what the handler of *job* does outside, and tell it so."""
+        try:
+            if self._registrar is None:
+                raise PgqueueError("nobody here writes down what jobs do outside")
+            told = Told(entry.call, entry.word, await self._registrar.ask_async(job, entry))
+        except Exception as error:  # noqa: BLE001  the handler's to deal with
+            told = Told(entry.call, entry.word, None, f"{type(error).__name__}: {error}")
+        child.send(told)
 
     async def _take(self, stop: Stop) -> Child | None:
         """Wait for a slot and return a child for it; ``None`` if told to stop meanwhile."""

@@ -15,6 +15,7 @@ from pgqueue.context import jobless
 from pgqueue.worker.children import forwarding
 from pgqueue.worker.children.channel import (
     Answer,
+    Asked,
     Exit,
     Extend,
     Hello,
@@ -23,6 +24,7 @@ from pgqueue.worker.children.channel import (
     Noted,
     Request,
     Run,
+    Said,
     Unpacker,
     pack,
 )
@@ -57,7 +59,7 @@ class Child(asyncio.Protocol):
         self._killed = False
         self._unpacker = Unpacker()
         self._answer: asyncio.Future[Answer | None] | None = None
-        self._hear: Callable[[Noted | Extend], None] | None = None
+        self._hear: Callable[[Said], None] | None = None
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[object] | None = None
         self._socket, theirs = socket.socketpair()
@@ -94,7 +96,7 @@ class Child(asyncio.Protocol):
         return await self.ask(hello)
 
     async def ask(
-        self, request: Hello | Run, hear: Callable[[Noted | Extend], None] | None = None
+        self, request: Hello | Run, hear: Callable[[Said], None] | None = None
     ) -> Answer | None:
         """Send *request* and return the answer; ``None`` if the process died first. *hear* is told
         what the job says of itself meanwhile.
@@ -185,7 +187,7 @@ class Child(asyncio.Protocol):
         if isinstance(message, Logged):
             # Not here: what the parent's log handlers raise is no fault of the child.
             asyncio.get_running_loop().call_soon(forwarding.emit, message.record)
-        elif isinstance(message, (Noted, Extend)):
+        elif isinstance(message, (Noted, Extend, Asked)):
             if self._hear is not None:
                 self._hear(message)
         elif self._answer is not None and not self._answer.done():

@@ -1,15 +1,19 @@
 """The child's end of what a handler says of itself: the parent takes it down."""
 
+import asyncio
 import threading
 
 from pgqueue.context import Stop, Why
-from pgqueue.errors import LeaseLost
+from pgqueue.effects import Answer, Entry, Word
+from pgqueue.errors import LeaseLost, PgqueueError
 from pgqueue.job import Job
 from pgqueue.notes import Line, Note, Report
-from pgqueue.worker.children.channel import Channel, Extend, Noted
+from pgqueue.worker.children.channel import Asked, Channel, Extend, Noted, Told
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.leases import PATIENCE
 
+_REGISTRY = 70.0
+"""Seconds to wait for what the parent has written down: longer than that waits itself."""
 _PAUSE = 0.1
 """Seconds between two reports to the parent, which has more to do than to read them; and between
 two questions whether a lease still stands."""
@@ -33,6 +37,7 @@ class Teller:
         self._lease_until = 0.0
         self._asked: tuple[float, float] = (0.0, 0.0)
         """For how long a lease was asked for last, and when."""
+        self._told: dict[tuple[str, Word], Told] = {}
 
     def note(self, job: Job, note: Note) -> None:
         """Tell the parent; reports that follow each other closely are told as one.
@@ -87,6 +92,30 @@ class Teller:
                 if self._lease_until > now or now > deadline:
                     return
                 self._news.wait(_PAUSE)
+
+    def ask(self, job: Job, entry: Entry) -> Answer:
+        """Have the parent write down what the handler does outside; see :class:`Registrar`."""
+        if self._over:
+            raise LeaseLost(job.id, job.attempt)
+        key = entry.call, entry.word
+        with self._news:
+            self._channel.send(Asked(entry))
+            if not self._news.wait_for(lambda: key in self._told, timeout=_REGISTRY):
+                raise TimeoutError(f"ctx.once(): the worker did not answer within {_REGISTRY:g} s")
+            told = self._told.pop(key)
+        if told.known is None:
+            raise PgqueueError(told.problem)
+        return told.known
+
+    async def ask_async(self, job: Job, entry: Entry) -> Answer:
+        """For a handler that runs an event loop of its own."""
+        return await asyncio.to_thread(self.ask, job, entry)
+
+    def tell(self, told: Told) -> None:
+        """The parent answers :meth:`ask`."""
+        with self._news:
+            self._told[told.call, told.word] = told
+            self._news.notify_all()
 
     def lease(self, until: float) -> None:
         """The parent says until when the lease surely stands."""
