@@ -1,6 +1,7 @@
 """A rotating sample of the failpoints, and their harness: ``make failpoints`` is all of them."""
 
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,9 @@ def test_a_promise_that_is_broken_fails_the_run(server: Databases) -> None:
 
     assert verdict.outcome == "FAILED"
     assert [problem.split(":")[0] for problem in verdict.problems] == ["i02_atomic_enqueue"]
+    assert verdict.home is not None
+    assert (Path(verdict.home) / "chaos.history.csv").exists()
+    shutil.rmtree(verdict.home)
 
 
 def test_nothing_is_armed_where_pgqueue_alone_is_imported(tmp_path: Path) -> None:

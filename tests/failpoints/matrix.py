@@ -25,7 +25,7 @@ _WITH_CHILDREN = 0.2
 ELSEWHERE = {
     "looking": (
         "list_", "show_", "find_batches", "queue_status", "survey_", "summarise_", "explain_",
-        "tell_story",
+        "tell_story", "sees_payloads",
     ),
     "verbs of people, and fetching by hand": (
         "call_", "begin_steering", "bound_look", "read_matching",

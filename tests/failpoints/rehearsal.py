@@ -20,6 +20,10 @@ from tests.failpoints.scene import SLACK, WORKERS, Cell, Scene, Stuck
 
 RESCUE = LEASE + RESCUE_EVERY + (LEASE / 3 + 2) + SLACK
 
+_OUTSIDERS = """
+SELECT count(*) FROM pgqueue.finished_jobs WHERE task = 'outsider' AND state = 'succeeded'
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -81,6 +85,11 @@ def judge(scene: Scene, dsn: str, home: Path) -> list[str]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         checker.load(connection, read(home), rescue=timedelta(seconds=RESCUE))
         violations = [str(each) for each in checker.check(connection)]
+        row = connection.execute(_OUTSIDERS).fetchone()
+        assert row is not None
+    outside = sum(entry["what"] == "outside" for entry in read(home))
+    if outside > 1 or (row[0] and not outside):
+        violations.append(f"done outside {outside} times, by {row[0]} jobs that succeeded")
     logged = errors_in(home)
     if "bug" in scene.actions or scene.cell.who not in WORKERS:
         # What a worker says of a bug, and what a library says of an application's errors.

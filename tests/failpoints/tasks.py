@@ -138,6 +138,17 @@ async def effect_of_chunk(
     return result
 
 
+@tasks.task("outsider", **often)
+async def outsider(ctx: Context) -> dict[str, int]:
+    """Does something outside that must not be done twice. What nobody knows of, a person decides:
+    then the job is dead."""
+    result = begin()
+    async with ctx.once("outside") as first:
+        if first:
+            _log().write("outside", job_id=ctx.id, attempt=ctx.attempt)
+    return result
+
+
 @tasks.task("failing", **often)
 async def failing() -> dict[str, int]:
     result = begin()

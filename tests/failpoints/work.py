@@ -28,6 +28,7 @@ from tests.failpoints.tasks import (
     effect_of_session,
     failing,
     long,
+    outsider,
     quick,
     snoozer,
     speaker,
@@ -74,6 +75,7 @@ def _every_kind() -> list[NewJob]:
         snoozer.job(),
         cancelled.job(),
         speaker.job(),
+        outsider.job(),
     ]
 
 
