@@ -263,7 +263,6 @@ def test_ctrl_c_ends_a_command_quietly(pgqueue: Command) -> None:
     with subprocess.Popen(
         [*MAIN, "enqueue", "send", "--args", "-"],
         env=environment(pgqueue.dsn), stdin=reader, stderr=subprocess.PIPE, text=True,
-        preexec_fn=_heed_ctrl_c,
     ) as waiting:  # fmt: skip
         os.close(reader)
         os.write(writer, b"{")
@@ -274,11 +273,6 @@ def test_ctrl_c_ends_a_command_quietly(pgqueue: Command) -> None:
         finally:
             os.close(writer)
     assert (waiting.returncode, said.strip()) == (130, "")
-
-
-def _heed_ctrl_c() -> None:
-    """What a shell starts in the background is told to ignore it, and so is all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("columns", [80, 70])
