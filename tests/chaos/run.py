@@ -221,7 +221,8 @@ def errors_in(home: Path) -> list[str]:
                 foreseen = " WARNING " in before or (foreseen and before.startswith(CHAINS))
             unforeseen = is_traceback and not foreseen
             # A supervisor reports a member that was killed, as it should.
-            wrong = " ERROR " in line and "ended with -9" not in line
+            killed = "ended with -9" in line or "signal SIGKILL" in line
+            wrong = " ERROR " in line and not killed
             if unforeseen or wrong or " CRITICAL " in line:
                 found.append(f"{path.name}: {line.strip()}")
             before = line
