@@ -36,6 +36,9 @@ DRAIN = 180.0
 """Seconds within which everything is over once nothing is broken any more."""
 CHAINS = ("The above exception", "During handling of")
 """What stands between the tracebacks of a chain of exceptions."""
+VANISHED = 75.0
+"""Seconds within which the server has missed, by its keepalives (60 s), those who vanished without
+a word: packets that told it of their end were lost behind the wall."""
 OVERTIME = 120.0
 """Seconds that enqueuers may take longer than planned, faults and all."""
 
@@ -71,6 +74,8 @@ def rehearse(plan: Plan) -> Report:
         world.crew.stop()
         if world.pooler is not None:
             world.pooler.stop()
+        if plague.done["network walled off"]:
+            miss_the_vanished(world.dsn)
         report = judge(world, plague, plan, wrong, drained_in)
         if report.is_clean:
             stack.callback(shutil.rmtree, home, ignore_errors=True)
@@ -205,6 +210,20 @@ def drain(dsn: str, crew: Crew) -> float | None:
                 return time.monotonic() - began
             time.sleep(0.1)
     return None
+
+
+def miss_the_vanished(dsn: str) -> None:
+    """Wait until the server has no session of ours any more, or should have missed it."""
+    began = time.monotonic()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        while time.monotonic() < began + VANISHED:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name LIKE 'pgqueue%'"
+            ).fetchone()
+            if row == (0,):
+                return
+            time.sleep(0.1)
 
 
 def errors_in(home: Path) -> list[str]:
