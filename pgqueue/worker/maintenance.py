@@ -104,8 +104,12 @@ class Maintenance:
     async def _attempt(self, chore: Chore) -> None:
         """Do *chore*. What the server refuses is put off: the other chores do not wait for it, and
         the connection stays, for a rescue needs one that has been up for a while."""
+        began = boottime()
         try:
-            chore.due_at = boottime() + await chore.do()
+            due_in = await chore.do()
+            chore.due_at = boottime() + due_in
+            if boottime() - began > self._lease / 2:  # frozen, perhaps
+                self._awake_since = boottime()
         except psycopg.Error as error:
             if not self.session.is_open or error.sqlstate in (None, _READ_ONLY):
                 raise
