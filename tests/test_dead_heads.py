@@ -349,3 +349,18 @@ def test_a_look_that_did_not_find_all_is_followed_by_one_that_goes_as_far_back()
     assert outlook.begin() is None
     outlook.end(complete=False)
     assert outlook.begin() is None
+
+
+def test_a_look_that_was_kept_waiting_for_minutes_is_repeated_within_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("pgqueue.worker.outlook.boottime", lambda: now)
+    outlook = Outlook()
+    outlook.begin()
+    now += 120
+    outlook.end(complete=True)
+    now += 9
+    assert outlook.begin() is not None
+    now += 2
+    assert outlook.begin() is None

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 from datetime import timedelta
 
 import psycopg
 
 from pgqueue.worker import Settings
 from pgqueue.worker.clock import boottime
-from pgqueue.worker.maintenance import Maintenance
+from pgqueue.worker.maintenance import Chore, Maintenance
 from pgqueue.worker.session import Session
 from tests.rows import add, claim_one, job_row, lapse
 
@@ -37,3 +38,40 @@ def test_after_an_outage_the_living_renew_before_anything_is_rescued(dsn: str) -
         lapse(connection)
         assert asyncio.run(rescued_after(connection, job_id)) >= lease.total_seconds() / 3 + 2
         assert job_row(connection, job_id).state == "available"
+
+
+def test_a_worker_that_froze_in_the_middle_of_a_chore_lets_the_living_renew_first(dsn: str) -> None:
+    """Its own heartbeat is among them: it would take its own jobs back."""
+    lease = timedelta(seconds=2)
+    woke_at: list[float] = []
+
+    async def rescued_after(connection: psycopg.Connection) -> float:
+        settings = Settings(lease=lease, rescue_every=timedelta(seconds=0.05))
+        maintenance = Maintenance(Session(dsn, "maintenance"), settings)
+
+        async def freeze() -> float:
+            claim_one(connection)
+            lapse(connection)
+            time.sleep(1.2)  # noqa: ASYNC251  more than half a lease
+            woke_at.append(boottime())
+            return 3600.0
+
+        # Once it has been up for so long that it rescues at once.
+        patience = lease.total_seconds() / 3 + 2.5
+        frost = Chore("freeze", freeze, due_at=boottime() + patience)
+        maintenance._chores.insert(0, frost)
+        chores = asyncio.create_task(maintenance.run())
+        try:
+            async with asyncio.timeout(30):
+                while not woke_at or job_row(connection, job_id).state == "running":
+                    await asyncio.sleep(0.02)
+            return boottime() - woke_at[0]
+        finally:
+            chores.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await chores
+            await maintenance.session.close()
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        job_id = add(connection)
+        assert asyncio.run(rescued_after(connection)) >= lease.total_seconds() / 3 + 2 - 0.1

@@ -443,6 +443,12 @@ def test_effects_go_by_their_key_and_are_pruned_by_their_expiry(tables: Connecti
     assert scanned(nodes, "effects") == {"effects_expiring", "effects_pkey"}
 
 
+def test_effects_are_listed_by_when_they_were_started(tables: Connection) -> None:
+    nodes = plan_of(tables, "list_effects")
+    assert scanned(nodes, "effects") == {"effects_started"}
+    assert [node for node in nodes if node.kind == "Sort"] == []
+
+
 def test_due_schedules_and_old_ticks_are_found_by_their_indexes(tables: Connection) -> None:
     nodes = plan_of(tables, "find_schedules")
     assert scanned(nodes, "schedules") == {"schedules_due"}

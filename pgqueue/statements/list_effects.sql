@@ -1,5 +1,5 @@
--- What handlers did outside, the latest first, or only what nobody knows the outcome of. Among those
--- that were started by effects_started; otherwise all are read and sorted.
+-- What handlers did outside, the latest first, or only what nobody knows the outcome of. By
+-- effects_started backwards, or by effects_open.
 SELECT task, key, CASE WHEN done_at IS NOT NULL THEN 'done' WHEN runs THEN 'running' ELSE 'unknown' END,
     job_id, attempt, started_at, done_at, now()
 FROM (

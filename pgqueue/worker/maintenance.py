@@ -54,7 +54,7 @@ class Maintenance:
         self._awake_since = 0.0
         self._closed = 0
         self._pruned_to = 0
-        self._scheduled, self._leased, self._expiring = Outlook(), Outlook(), Outlook()
+        self._look_anew()
         self.last_success = boottime()
         self.rescued = 0
         """How many jobs were taken back from workers that vanished."""
@@ -87,6 +87,7 @@ class Maintenance:
         while True:
             try:
                 if await self.session.open():
+                    self._look_anew()
                     await self.session.run(schema.require_schema())
                     await self.session.run(schema.require_home())
                 for chore in self._chores:
@@ -101,20 +102,25 @@ class Maintenance:
                     log.exception("maintenance")
                 await self.session.recover(error)
 
+    def _look_anew(self) -> None:
+        """What was seen on another connection may have been another server."""
+        self._scheduled, self._leased, self._expiring = Outlook(), Outlook(), Outlook()
+
     async def _attempt(self, chore: Chore) -> None:
         """Do *chore*. What the server refuses is put off: the other chores do not wait for it, and
         the connection stays, for a rescue needs one that has been up for a while."""
         began = boottime()
         try:
             due_in = await chore.do()
-            chore.due_at = boottime() + due_in
-            if boottime() - began > self._lease / 2:  # frozen, perhaps
-                self._awake_since = boottime()
         except psycopg.Error as error:
             if not self.session.is_open or error.sqlstate in (None, _READ_ONLY):
                 raise
-            chore.due_at = boottime() + _PUT_OFF
+            due_in = _PUT_OFF
             log.warning("maintenance: %s: %s", chore.name, str(error).strip())
+        now = boottime()
+        chore.due_at = now + due_in
+        if now - began > self._lease / 2:  # the machine may have been asleep
+            self._awake_since = now
 
     async def _sleep(self) -> None:
         self._wake.clear()

@@ -5,7 +5,9 @@ from pgqueue.worker.clock import boottime
 _MARGIN = 1.0
 """Seconds that a look goes further back: a moment may be set a while before it is committed."""
 _SHARE = 0.1
-"""Of the time, at most, goes into looks from the very beginning."""
+"""Of the time, about, goes into looks from the very beginning."""
+_LONGEST = 10.0
+"""Seconds after which the next one comes in any case: it may only have been kept waiting."""
 
 
 class Outlook:
@@ -14,6 +16,7 @@ class Outlook:
     While an old snapshot is held, whatever was ever due stays in the index, dead, and each look
     from its beginning passes all of it. So such a look is followed by others that go back to the
     last complete one, until it took a tenth of the time. Where it takes a millisecond, all are.
+    What a look to the last complete one cannot find is therefore found within seconds.
     """
 
     def __init__(self) -> None:
@@ -36,4 +39,4 @@ class Outlook:
         if complete:
             self._complete_at = self._began
         if self._is_whole:
-            self._whole_at = now + (now - self._began) * (1 / _SHARE - 1)
+            self._whole_at = now + min((now - self._began) * (1 / _SHARE - 1), _LONGEST)

@@ -20,8 +20,9 @@ CREATE TABLE pgqueue.effects (
     CONSTRAINT effects_kept CHECK ((done_at IS NULL) = (expires_at IS NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 
--- The view unknown_effects, and list_effects.sql.
-CREATE INDEX effects_started ON pgqueue.effects (started_at) WHERE done_at IS NULL;
+-- list_effects.sql; the view unknown_effects, and what nobody knows in the list.
+CREATE INDEX effects_started ON pgqueue.effects (started_at);
+CREATE INDEX effects_open ON pgqueue.effects (started_at) WHERE done_at IS NULL;
 -- prune_effects.sql
 CREATE INDEX effects_expiring ON pgqueue.effects (expires_at) WHERE expires_at IS NOT NULL;
 
