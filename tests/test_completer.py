@@ -31,6 +31,9 @@ def test_an_outcome_stays_until_its_statement_has_committed() -> None:
     assert completer.take(10) == completer.take(10) == outcomes
     assert len(holdings) == 2
 
+    assert completer.take(1) == outcomes[:1]
+    assert completer.take(10, after=outcomes[:1]) == outcomes[1:]
+
     completer.written(outcomes[:1], {1: outcomes[0]})
     assert completer.take(10) == outcomes[1:]
     assert reported == outcomes[:1]

@@ -88,13 +88,12 @@ class Desk:
 
     def claim(self) -> list[Job]:
         """One turn: what the pump would send, in one transaction."""
-        limits = {"default": self.slots}
+        claim = self.claimer.claim({"default": self.slots})
         with self.connection.transaction():
             answers = [
-                self.connection.execute(*statement).fetchall()
-                for statement in self.claimer.claim(limits)
+                self.connection.execute(*statement).fetchall() for statement in claim.statements
             ]
-        return self.claimer.claimed(limits, answers)
+        return self.claimer.claimed(claim, answers)
 
     def claim_until(self, wanted: set[int], turns: int = 5_000) -> set[int]:
         """Claim until all of *wanted* were found; return what else was."""
@@ -156,7 +155,7 @@ def test_past_a_dead_head_a_claim_reads_only_what_it_takes(dsn: str, worker: Con
 
 def buffers(desk: Desk) -> int:
     """How many pages the next claim touches."""
-    return pages(desk.connection, desk.claimer.claim({"default": 10})[0])
+    return pages(desk.connection, desk.claimer.claim({"default": 10}).statements[0])
 
 
 def pages(connection: Connection, statement: Statement) -> int:

@@ -42,19 +42,45 @@ def test_long_jobs_are_never_claimed_ahead() -> None:
     assert long.wants() == 0
 
 
+def claim(lane: Lane) -> int:
+    """Claim until nothing more is wanted; return how many jobs that were."""
+    count = 0
+    while wants := lane.wants():
+        wait(lane, wants)
+        count += wants
+    return count
+
+
 def test_short_jobs_are_claimed_ahead_for_a_moment() -> None:
-    assert lane(slots=10, seconds=0.01).wants() == 10 + 75
-    assert lane(slots=10, seconds=1e-9).wants() == 10 + 500
-    assert lane(slots=10, seconds=1e-9, prefetch=0).wants() == 10
+    assert 0.75 * 85 < claim(lane(slots=10, seconds=0.01)) <= 10 + 75
+    assert 0.75 * 510 < claim(lane(slots=10, seconds=1e-9)) <= 10 + 500
+    assert claim(lane(slots=10, seconds=1e-9, prefetch=0)) == 10
 
 
-def test_it_wants_nothing_while_more_than_half_is_still_here() -> None:
+def test_half_of_what_may_be_held_is_claimed_at_once_and_every_free_slot() -> None:
+    assert lane(slots=10, seconds=1e-9).wants() == 255
+    assert lane(slots=1000, seconds=1e-9).wants() == 1000
+
+
+def test_it_wants_nothing_while_most_of_it_is_still_here() -> None:
     quick = lane(slots=10, seconds=1e-9)
     quick.running = 10
-    wait(quick, 251)
+    wait(quick, 376)
     assert quick.wants() == 0
     quick.take()
-    assert quick.wants() == 250
+    assert quick.wants() == 125
+
+
+def test_what_was_claimed_and_is_not_here_yet_is_not_wanted_again() -> None:
+    quick = lane(slots=10, seconds=1e-9)
+    assert quick.wants(coming=255) == 255
+    quick.running = 10
+    wait(quick, 100)
+    assert quick.wants(coming=255) == 145
+    assert quick.wants(coming=300) == 0
+    long = lane(slots=10, seconds=10)
+    assert long.wants(coming=4) == 6
+    assert long.wants(coming=10) == 0
 
 
 def test_a_few_jobs_that_suddenly_take_long_are_noticed() -> None:
@@ -76,7 +102,7 @@ def test_jobs_that_wait_leave_no_more_room_than_their_bytes_do() -> None:
     while quick.waiting:
         quick.take()
     assert quick.bytes_left == AHEAD_BYTES
-    assert quick.wants() == 510
+    assert quick.wants() == 255
 
 
 def test_large_jobs_that_are_not_claimed_ahead_still_find_free_slots() -> None:

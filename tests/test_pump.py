@@ -1,8 +1,10 @@
 """The pump beside trouble: outcomes that cannot be stored, rows that somebody holds."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -381,3 +383,42 @@ def test_a_worker_outlives_the_loss_of_every_connection(dsn: str, mode: str) -> 
             "SELECT count(*), max(attempt) FROM pgqueue.finished_jobs WHERE state = 'succeeded'"
         ).fetchone()
         assert row == (50 if mode == "before the first job" else 51, 1)
+
+
+def test_jobs_of_an_answer_that_was_not_read_yet_run_once_though_the_connection_breaks(
+    dsn: str,
+) -> None:
+    runs: Counter[int] = Counter()
+    tasks = Tasks()
+
+    @tasks.task("count")
+    async def count(number: int) -> None:
+        runs[number] += 1
+
+    async def work() -> int:
+        enqueue_all(dsn, [count.job(number=number) for number in range(3000)])
+        worker = Worker(tasks, dsn, Settings(queues={"default": 20}, prefetch=100))
+        async with worker:
+            session = worker.parts.pump._session
+            exchange, broken = session.exchange, 0
+
+            async def break_first(statements: Any, meanwhile: Any = None) -> Any:
+                nonlocal broken
+                if worker.parts.pump._unread is not None and broken < 3:
+                    broken += 1
+                    with psycopg.connect(dsn, autocommit=True) as admin:
+                        pid = session.connection.info.backend_pid
+                        admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+                return await exchange(statements, meanwhile)
+
+            session.exchange = break_first  # type: ignore[method-assign]
+            await drained(dsn)
+            return broken
+
+    assert asyncio.run(work()) == 3
+    assert runs == dict.fromkeys(range(3000), 1)
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT count(*), max(attempt) FROM pgqueue.finished_jobs WHERE state = 'succeeded'"
+        ).fetchone()
+        assert row == (3000, 1)

@@ -7,6 +7,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from pgqueue.job import Job
 from pgqueue.storage import claiming
@@ -32,6 +34,17 @@ class Mode(Enum):
     APART = "nothing, while suspects run with nothing beside them"
 
 
+class Claim(NamedTuple):
+    """A claim that is to be sent."""
+
+    limits: Mapping[str, int]
+    statements: list[Statement]
+    """The claim itself, and a sweep's look if it is time."""
+    from_head: bool
+    is_plain: bool
+    """Whether the next one may be made before this one is answered."""
+
+
 class Claimer:
     """The next claim of a worker.
 
@@ -51,8 +64,6 @@ class Claimer:
         self.now: datetime | None = None
         """What time it was by the database's clock at the last claim."""
         self._has_room = False
-        self._from_head = True
-        self._sweeps = False
         self.slow_since_now = False
         """Whether the last claim found the heads of its queues slow, for the first time."""
         self._order = deque(crew.lanes)
@@ -65,22 +76,25 @@ class Claimer:
     def queues(self) -> Sequence[str]:
         return list(self._order)
 
-    def limits(self) -> dict[str, int]:
-        """Return how many jobs to claim of each queue; the order of the queues rotates."""
+    def limits(self, coming: Mapping[str, int] = MappingProxyType({})) -> dict[str, int]:
+        """Return how many jobs to claim of each queue; the order of the queues rotates. *coming*:
+        so many were claimed already and are not here yet."""
         self._has_room = False
         if self.mode is not Mode.NORMAL:
             return {}
         self._order.rotate(-1)
-        wanted = {queue: self._crew.lanes[queue].wants() for queue in self._order}
+        lanes = self._crew.lanes
+        wanted = {queue: lanes[queue].wants(coming.get(queue, 0)) for queue in self._order}
         limits = {queue: wants for queue, wants in wanted.items() if wants}
         self._has_room = bool(limits)
         return limits
 
-    def claim(self, limits: Mapping[str, int]) -> list[Statement]:
-        """Return the statements of a claim: the claim itself, and a sweep's look if it is time."""
+    def claim(self, limits: Mapping[str, int]) -> Claim:
+        """Return the next claim."""
         now = boottime()
-        self._from_head = self.cursors.from_head(now)
-        if self._from_head:
+        from_head = self.cursors.from_head(now)
+        is_plain = not self.cursors.in_use
+        if from_head:
             claim = claiming.claim(
                 worker_id=self._worker_id,
                 limits=limits,
@@ -98,9 +112,8 @@ class Claimer:
                 found=self.cursors.found,
                 bytes_left=self._bytes_left(),
             )
-        self._sweeps = self.cursors.due_in(now) == 0
-        if not self._sweeps:
-            return [next(claim)]
+        if self.cursors.due_in(now) > 0:
+            return Claim(limits, [next(claim)], from_head, is_plain)
         high, size = self.cursors.span
         look = claiming.find_behind(
             limits=limits,
@@ -110,25 +123,25 @@ class Claimer:
             size=size,
             turn=self._sweeps_with,
         )
-        return [next(claim), next(look)]
+        return Claim(limits, [next(claim), next(look)], from_head, is_plain)
 
     @property
     def due_in(self) -> float:
         """Seconds until a sweep is wanted, if one could claim something now."""
         return self.cursors.due_in(boottime()) if self._has_room else float("inf")
 
-    def claimed(self, limits: Mapping[str, int], answers: list[list[Row]]) -> list[Job]:
-        """Take what those statements came to; return the jobs."""
+    def claimed(self, claim: Claim, answers: list[list[Row]]) -> list[Job]:
+        """Take what the statements of *claim* came to; return the jobs."""
         now = boottime()
-        claim = claiming.claimed(answers[0])
-        self.now = claim.at
-        if self._from_head:
-            self.slow_since_now = self.cursors.searched(limits, claim, now)
+        came = claiming.claimed(answers[0])
+        self.now = came.at
+        if claim.from_head:
+            self.slow_since_now = self.cursors.searched(claim.limits, came, now)
         else:
-            self.cursors.searched_beyond(limits, claim)
-        if self._sweeps:
+            self.cursors.searched_beyond(claim.limits, came)
+        if len(answers) > 1:
             self.cursors.swept(claiming.behind(answers[1]), now)
-        return claim.jobs
+        return came.jobs
 
     def claim_suspects(self) -> Operation[list[Job]]:
         """Lease suspects, which are to run with nothing beside them."""

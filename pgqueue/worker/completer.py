@@ -59,14 +59,14 @@ class Completer:
             self._pending[_key(outcome)] = outcome
             self._on_pending()
 
-    def take(self, limit: int) -> list[Outcome]:
+    def take(self, limit: int, *, after: Sequence[Outcome] = ()) -> list[Outcome]:
         """Return up to *limit* outcomes, oldest first, no more than a statement can carry.
 
-        They stay here until ``written``.
+        They stay here until ``written``. *after*: what was taken last and is not ``written`` yet.
         """
         batch: list[Outcome] = []
         size = 0
-        for outcome in islice(self._pending.values(), limit):
+        for outcome in islice(self._pending.values(), len(after), len(after) + limit):
             if isinstance(outcome, Succeeded) and outcome.result is not None:
                 size += len(outcome.result)
             if batch and size > _BATCH_CHARACTERS:

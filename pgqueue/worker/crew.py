@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from pgqueue import tracer
@@ -57,6 +57,13 @@ class Crew:
     def is_idle(self) -> bool:
         """Whether nothing runs and nothing waits for a slot."""
         return not self._running and not any(lane.waiting for lane in self.lanes.values())
+
+    def is_stocked(self, but: Collection[str] = ()) -> bool:
+        """Whether jobs wait for a slot, and no queue *but* those wants more of them."""
+        lanes = self.lanes.values()
+        return any(lane.waiting for lane in lanes) and not any(
+            lane.wants() for lane in lanes if lane.queue not in but
+        )
 
     @property
     def lost_half(self) -> bool:

@@ -8,6 +8,7 @@ from pgqueue.worker.holdings import Hold
 AHEAD_SECONDS = 0.075
 """Jobs are claimed ahead for about this long: a round trip's worth, not a stock."""
 AHEAD_BYTES = 16 * 1024 * 1024
+_STOCK = 0.75
 _WEIGHT = 0.05
 
 
@@ -46,15 +47,20 @@ class Lane:
         self._bytes -= len(hold.job.args)
         return hold
 
-    def wants(self) -> int:
+    def wants(self, coming: int = 0) -> int:
         """Return how many more jobs to claim: the free slots, and short jobs ahead of them.
+        *coming*: so many were claimed already and are not here yet.
 
-        Nothing while more than half of what is wanted is still here: few large claims.
+        Nothing while most of what is wanted ahead is still here, and half of all that may be held
+        at once: so one half runs while the other is claimed.
         """
         ahead = self._ahead()
-        if ahead and (len(self.waiting) > ahead // 2 or self._bytes > AHEAD_BYTES // 2):
+        stock = len(self.waiting) + coming
+        if ahead and (stock > ahead * _STOCK or self._bytes > AHEAD_BYTES // 2):
             return 0
-        return max(self.slots + ahead - self.running - len(self.waiting), 0)
+        free = self.slots - self.running
+        half = (self.slots + ahead) // 2
+        return max(min(free + ahead - stock, max(free - stock, half)), 0)
 
     def learn(self, seconds: float) -> None:
         """Take note of how long a job ran."""

@@ -3,7 +3,8 @@ over."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 
 import psycopg
 from psycopg.errors import LockNotAvailable
@@ -20,6 +21,7 @@ from pgqueue.worker.clock import boottime
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.cursors import Cursors
+from pgqueue.worker.exchange import Exchange
 from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.noter import Noter
 from pgqueue.worker.notes import Notes
@@ -34,6 +36,7 @@ BATCH = 1000
 _FIRST_WAIT = 0.002
 _DEAF_POLL = 0.25
 _FLOW_POLL = 0.004
+_GATHER = 0.005
 
 
 class Pump:
@@ -69,6 +72,11 @@ class Pump:
         self._claimer = Claimer(crew, worker_id=worker_id, tasks=tasks, lease=settings.lease)
         self._wake = asyncio.Event()
         self._claiming = True
+        self._unread: Exchange | None = None
+        """The last exchange, when the next one could be sent before its answer is read."""
+        self._sent_at = 0.0
+        self._short: Set[str] = frozenset()
+        """The queues that had fewer jobs than were wanted, and for which nobody has rung since."""
         self._needs_partitions = False
         self._made_partitions = False
         """Since a batch was last written."""
@@ -90,6 +98,7 @@ class Pump:
     def ring(self) -> None:
         """A job was made available: look now, and soon again."""
         self._wait = _FIRST_WAIT
+        self._short = frozenset()
         self._claimer.look_soon()
         self._wake.set()
 
@@ -121,58 +130,110 @@ class Pump:
         await self._clear_doubts()
         if self._may_claim and not len(self._holdings) and self._claimer.emptied():
             return await self._claim_apart()
-        batch = self._completer.take(BATCH)
-        limits = self._claimer.limits() if self._may_claim else {}
+        unread = self._unread
+        batch = self._completer.take(BATCH, after=unread.batch if unread else ())
+        limits = self._limits(unread)
+        if unread is not None and not (batch and limits.keys() - self._short):
+            return await self._read()
+        if batch and self._could_gather(limits):
+            await self._gather()
+            return True
         self._claimer.lose_patience()
         said = await self._noter.take(batch)
         if not batch and not limits and not said:
             await self._bell.note(())
             return False
-        notes = self._noter.statements(said)
-        writes = self._writes(batch)
-        statements = [*notes, *(write.statement for write in writes)]
-        looks = bool(limits) and self._claimer.wants_look()
-        claims = self._claimer.claim(limits) if limits else []
-        statements += claims
-        if looks:
-            statements.append(self._claimer.find_suspects())
-        if batch:
-            reach("before commit")
-        sent = boottime()
+        exchange = Exchange(
+            said=said,
+            notes=self._noter.statements(said),
+            batch=batch,
+            writes=self._writes(batch),
+            claim=self._claimer.claim(limits) if limits else None,
+            look=self._claimer.find_suspects() if self._wants_look(limits) else None,
+        )
         try:
-            answers = await self._session.run_together(statements)
+            await self._send(exchange)
         except Exception as error:
             if await self._noter.spare(said, error):
                 return True
             if not batch or not await self._spare_the_others(batch, error):
                 raise
             return True
-        if self.on_round_trip is not None:
-            self.on_round_trip(boottime() - sent)
-        if batch:
-            reach("after commit")
-        found = looks and bool(answers.pop()[0][0])
-        if looks:
-            self._claimer.looked(found)
-        claimed = []
-        if limits:
-            claimed = self._claimer.claimed(limits, answers[-len(claims) :])
-            if self._claimer.now is not None:
-                self._tally.synchronise(self._claimer.now)
-            del answers[-len(claims) :]
-        self._completer.written(batch, finishing.accepted(writes, answers[len(notes) :]))
-        self._noter.written(said)
-        self._made_partitions = False
-        if claimed:
-            self._bell.flow.claimed()
-            reach("after claim")
-        self._crew.offer(self._holdings.add(claimed, sent))
-        await self._bell.note(self._claimer.short_of(limits, claimed))
-        if claimed:
-            self._wait = _FIRST_WAIT
+        self._unread = exchange
+        is_busy = True if exchange.may_wait else await self._read()
+        await self._bell.note(self._short)
         if self._claimer.slow_since_now:
             await self._say_what_is_slow()
+        return is_busy
+
+    def _limits(self, unread: Exchange | None) -> dict[str, int]:
+        """Return how many jobs to claim of each queue."""
+        if not self._may_claim:
+            return {}
+        claim = unread and unread.claim
+        return self._claimer.limits(claim.limits if claim else {})
+
+    def _wants_look(self, limits: Mapping[str, int]) -> bool:
+        return bool(limits) and self._claimer.wants_look()
+
+    async def _send(self, exchange: Exchange) -> None:
+        """Run the statements of *exchange* in one transaction. While the server does, read the
+        answer to those before it: so neither side waits for the other."""
+        if exchange.batch:
+            reach("before commit")
+        exchange.sent = self._sent_at = boottime()
+        exchange.answers = await self._session.exchange(exchange.statements, self._read)
+        if self.on_round_trip is not None:
+            self.on_round_trip(boottime() - exchange.sent)
+        if exchange.batch:
+            reach("after commit")
+
+    async def _read(self) -> bool:
+        """Read the last answer, if that is still to be done: let go of what was written, and start
+        what was claimed. Return whether there is more to do at once."""
+        exchange, self._unread = self._unread, None
+        if exchange is None:
+            return False
+        written, came, found = await exchange.read()
+        if exchange.look is not None:
+            self._claimer.looked(found)
+        claimed: list[Job] = []
+        if exchange.claim is not None:
+            claimed = self._claimer.claimed(exchange.claim, came)
+            if self._claimer.now is not None:
+                self._tally.synchronise(self._claimer.now)
+        self._completer.written(exchange.batch, finishing.accepted(exchange.writes, written))
+        self._noter.written(exchange.said)
+        self._made_partitions = False
+        if claimed:
+            self._wait = _FIRST_WAIT
+            self._bell.flow.claimed()
+            reach("after claim")
+        self._crew.offer(self._holdings.add(claimed, exchange.sent))
+        limits = exchange.claim.limits if exchange.claim else {}
+        self._short = self._claimer.short_of(limits, claimed)
         return bool(claimed) or found or bool(self._completer.refused)
+
+    def _could_gather(self, limits: Mapping[str, int]) -> bool:
+        """Whether outcomes had better wait for company: jobs wait here to be run, none are wanted
+        but of queues that had none the last time, and an exchange was just made."""
+        return (
+            self._gathers_for > 0
+            and limits.keys() <= self._short
+            and self._crew.is_stocked(but=self._short)
+        )
+
+    @property
+    def _gathers_for(self) -> float:
+        return self._sent_at + _GATHER - boottime()
+
+    async def _gather(self) -> None:
+        """Let the crew go on until jobs are wanted, a few milliseconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._gathers_for):
+                while self._crew.is_stocked(but=self._short):
+                    self._wake.clear()
+                    await self._wake.wait()
 
     async def _tell(self) -> None:
         """Tell what was counted, when it is time, and at the end. Counts are not worth a worker:

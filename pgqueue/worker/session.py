@@ -2,10 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from pgqueue.storage.connect import SESSION, connect_async, is_pooled
 from pgqueue.storage.drivers import run_async
@@ -56,7 +56,16 @@ class Session:
 
     async def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run *statements* in one transaction and one round trip; return the rows of each."""
-        return self._well(await self._bounded(self._pipelined(statements)))
+        return [await cursor.fetchall() for cursor in await self.exchange(statements)]
+
+    async def exchange(
+        self,
+        statements: Sequence[Statement],
+        meanwhile: Callable[[], Awaitable[object]] | None = None,
+    ) -> list[AsyncCursor[Any]]:
+        """Like :meth:`run_together`, but leave the rows in their cursors: to make them takes time.
+        *meanwhile* is called when the statements are on their way, or cannot be sent."""
+        return self._well(await self._bounded(self._pipelined(statements), meanwhile))
 
     @property
     def connection(self) -> AsyncConnection[Any]:
@@ -85,22 +94,28 @@ class Session:
         self._outage.end()
         return answer
 
-    async def _pipelined(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    async def _pipelined(self, statements: Sequence[Statement]) -> list[AsyncCursor[Any]]:
         connection = self.connection
         # Between two Syncs of a pipeline lies one implicit transaction: it commits at the end, or
         # nothing of it happens.
         async with connection.pipeline():
             if self.is_pooled:
                 await connection.execute(SESSION, {"local": True})
-            cursors = [await connection.execute(*statement) for statement in statements]
-        return [await cursor.fetchall() for cursor in cursors]
+            return [await connection.execute(*statement) for statement in statements]
 
-    async def _bounded(self, work: Awaitable[T]) -> T:
+    async def _bounded(
+        self,
+        work: Coroutine[Any, Any, T],
+        meanwhile: Callable[[], Awaitable[object]] | None = None,
+    ) -> T:
         """Await *work*; give the connection up if the server does not answer by the deadline."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work)
         try:
+            if meanwhile is not None:
+                await asyncio.sleep(0)  # the task sends, and then waits for the answer
+                await meanwhile()
             done, _ = await asyncio.wait({task}, timeout=DEADLINE)
-        except asyncio.CancelledError:
+        except BaseException:
             await self._give_up(task)
             raise
         if not done:

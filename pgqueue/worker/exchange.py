@@ -1,0 +1,60 @@
+"""An exchange: what the pump writes and claims in one transaction, and the answer, still unread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import AsyncCursor
+
+from pgqueue.notes import Said
+from pgqueue.outcome import Outcome
+from pgqueue.storage.finishing import Finish
+from pgqueue.storage.operation import Row, Statement
+from pgqueue.worker.claimer import Claim
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One round trip of the pump. Its statements stand in this order, and so do the answers."""
+
+    said: Sequence[Said]
+    """What jobs said of themselves, which ``notes`` write."""
+    notes: Sequence[Statement]
+    batch: Sequence[Outcome]
+    """What jobs came to, which ``writes`` write."""
+    writes: Sequence[Finish]
+    claim: Claim | None
+    look: Statement | None
+    """Asks whether suspects wait."""
+    sent: float = 0.0
+    """When, by the boot clock."""
+    answers: Sequence[AsyncCursor[Any]] = field(default=())
+
+    @property
+    def statements(self) -> list[Statement]:
+        found = [*self.notes, *(write.statement for write in self.writes)]
+        if self.claim is not None:
+            found += self.claim.statements
+        if self.look is not None:
+            found.append(self.look)
+        return found
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the next one can be sent before this one is read: it wrote outcomes, it claimed
+        jobs at the heads of the queues, and nothing else hangs on it."""
+        return (
+            self.claim is not None
+            and self.claim.is_plain
+            and self.look is None
+            and not self.said
+            and len(self.batch) > 0
+            and self.answers[-1].rowcount > 1
+        )
+
+    async def read(self) -> tuple[list[list[Row]], list[list[Row]], bool]:
+        """Return the rows of the writes and of the claim, and whether suspects wait."""
+        rows = [await answer.fetchall() for answer in self.answers]
+        found = bool(rows.pop()[0][0]) if self.look is not None else False
+        middle = len(self.notes) + len(self.writes)
+        return rows[len(self.notes) : middle], rows[middle:], found
