@@ -11,6 +11,7 @@ import pytest
 
 import pgqueue
 from pgqueue import Tasks
+from pgqueue.storage import upkeep
 from pgqueue.worker import Settings, Worker
 from tests.proxy import LossyProxy
 
@@ -385,8 +386,9 @@ def test_a_worker_outlives_the_loss_of_every_connection(dsn: str, mode: str) -> 
         assert row == (50 if mode == "before the first job" else 51, 1)
 
 
+@pytest.mark.parametrize("moment", ["the next exchange", "a question between the two"])
 def test_jobs_of_an_answer_that_was_not_read_yet_run_once_though_the_connection_breaks(
-    dsn: str,
+    dsn: str, moment: str
 ) -> None:
     runs: Counter[int] = Counter()
     tasks = Tasks()
@@ -399,19 +401,33 @@ def test_jobs_of_an_answer_that_was_not_read_yet_run_once_though_the_connection_
         enqueue_all(dsn, [count.job(number=number) for number in range(3000)])
         worker = Worker(tasks, dsn, Settings(queues={"default": 20}, prefetch=100))
         async with worker:
-            session = worker.parts.pump._session
-            exchange, broken = session.exchange, 0
+            pump = worker.parts.pump
+            session = pump._session
+            exchange, clear_doubts, broken = session.exchange, pump._clear_doubts, 0
+
+            def breaks() -> bool:
+                nonlocal broken
+                if pump._unread is None or broken == 3:
+                    return False
+                broken += 1
+                with psycopg.connect(dsn, autocommit=True) as admin:
+                    pid = session.connection.info.backend_pid
+                    admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+                return True
 
             async def break_first(statements: Any, meanwhile: Any = None) -> Any:
-                nonlocal broken
-                if worker.parts.pump._unread is not None and broken < 3:
-                    broken += 1
-                    with psycopg.connect(dsn, autocommit=True) as admin:
-                        pid = session.connection.info.backend_pid
-                        admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+                breaks()
                 return await exchange(statements, meanwhile)
 
-            session.exchange = break_first  # type: ignore[method-assign]
+            async def ask_in_vain() -> None:
+                if breaks():
+                    await session.run(upkeep.make_partitions())
+                await clear_doubts()
+
+            if moment == "the next exchange":
+                session.exchange = break_first  # type: ignore[method-assign]
+            else:
+                pump._clear_doubts = ask_in_vain  # type: ignore[method-assign]
             await drained(dsn)
             return broken
 

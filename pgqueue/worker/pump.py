@@ -348,6 +348,7 @@ class Pump:
 
     async def _connected(self) -> None:
         """Begin on a new connection: give back what a lost answer had claimed for us."""
+        await self._read()  # an answer that is here is not lost
         held = [hold.job for hold in self._holdings.all()]
         released = await self._session.run(
             jobs.release_strays(worker_id=self._worker_id, held=held)
