@@ -140,12 +140,12 @@ class Task(Generic[P, R]):
         Raises :class:`UndecodablePayload` if they are corrupt, cannot be decrypted, or no longer
         fit it.
         """
-        found = args[:80]
+        opened = args
         if is_sealed(args):
-            args = self.safety.opened_arguments(args, task or self.name, job_id)
-        arguments = self.codec.loads(args)
+            opened = self.safety.opened_arguments(args, task or self.name, job_id)
+        arguments = self.codec.loads(opened)
         if not isinstance(arguments, dict):
-            raise UndecodablePayload(f"args must be a JSON object, found {found}")
+            raise UndecodablePayload(f"args must be a JSON object, found {args[:80]}")
         self.signature.check(arguments)
         return arguments
 

@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from json.scanner import make_scanner
 from typing import Any
 
 from pgqueue.coding.decoder import Decoder
@@ -27,6 +28,7 @@ def _refuse_constant(constant: str) -> None:
 
 
 _FROM_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+_scan: Callable[[str, int], tuple[Any, int]] = make_scanner(_FROM_JSON)  # type: ignore[arg-type]
 
 
 class Codec:
@@ -73,7 +75,7 @@ class Codec:
     def loads(self, text: str) -> Any:
         """Return the value that ``dumps`` made *text* of; raise :class:`UndecodablePayload`."""
         try:
-            tree = _FROM_JSON.decode(text)
+            tree = _tree_of(text)
             return self._decoder.decode(tree) if '"$' in text else tree
         except (ValueError, TypeError) as error:
             raise UndecodablePayload(f"stored text is not JSON: {error}") from error
@@ -90,6 +92,16 @@ class Codec:
         # Text with a NUL or a lone surrogate, and the careful pass says where; or only an int that
         # is too long for Python to print, or harmless text that shows the six characters \u0000.
         return _TO_JSON.encode(self._encoder.encode(value, careful=True))
+
+
+def _tree_of(text: str) -> Any:
+    """Parse JSON. The decoder's own way costs three times as much as its scanner, which stops at
+    white space in front and behind the value's end."""
+    try:
+        tree, end = _scan(text, 0)
+    except StopIteration:
+        return _FROM_JSON.decode(text)
+    return tree if end == len(text) else _FROM_JSON.decode(text)
 
 
 def sanitise(text: str, limit: int) -> str:

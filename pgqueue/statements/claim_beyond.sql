@@ -65,13 +65,14 @@ WITH candidates AS MATERIALIZED (
     RETURNING
         job.id, job.attempt, job.queue, job.task, job.priority, job.run_at, job.created_at,
         job.failures, job.crashes, job.max_attempts, job.max_crashes,
-        (extract(epoch FROM job.timeout) * 1000)::bigint AS timeout_ms,
+        (date_part('epoch', job.timeout) * 1000)::bigint AS timeout_ms,
         job.actor, job.args::text, job.metadata::text, job.scheduled_for, job.batch_id,
         CASE WHEN job.attempt > 1  -- evaluated for these alone
             THEN pgqueue.last_checkpoint(job.id) END
 )
+SELECT * FROM claimed
+UNION ALL
 SELECT
-    claimed.*,
-    (extract(epoch FROM search.ended_at - statement_timestamp()) * 1000000)::bigint, search.ended_at
+    NULL, (extract(epoch FROM ended_at - statement_timestamp()) * 1000000)::bigint,
+    NULL, NULL, NULL, ended_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM search
-LEFT JOIN claimed ON true

@@ -6,9 +6,9 @@
 -- CTE is never inlined: an IN (... LIMIT) may lock more rows than its LIMIT. SKIP LOCKED looks past
 -- what other workers are claiming; NO KEY is the weakest lock that keeps two from one row.
 --
--- Returns at least one row: a job or NULLs, then how many microseconds the search took and the clock.
--- The search is over when it is counted; what follows is the writing. A search that is slow has dead
--- or unclaimable rows before it: see claim_beyond.sql.
+-- Returns the jobs and one row more, without an id: in the place of attempt how many microseconds the
+-- search took, in the place of run_at the clock at its end. It ends when it is counted; what follows
+-- is the writing. A slow one has dead or unclaimable rows before it: see claim_beyond.sql.
 WITH candidates AS MATERIALIZED (
     SELECT head.id
     FROM unnest(%(queues)s::text[], %(limits)s::bigint[], %(bytes)s::bigint[])
@@ -41,13 +41,14 @@ WITH candidates AS MATERIALIZED (
     RETURNING
         job.id, job.attempt, job.queue, job.task, job.priority, job.run_at, job.created_at,
         job.failures, job.crashes, job.max_attempts, job.max_crashes,
-        (extract(epoch FROM job.timeout) * 1000)::bigint AS timeout_ms,
+        (date_part('epoch', job.timeout) * 1000)::bigint AS timeout_ms,
         job.actor, job.args::text, job.metadata::text, job.scheduled_for, job.batch_id,
         CASE WHEN job.attempt > 1  -- evaluated for these alone
             THEN pgqueue.last_checkpoint(job.id) END
 )
+SELECT * FROM claimed
+UNION ALL
 SELECT
-    claimed.*,
-    (extract(epoch FROM search.ended_at - statement_timestamp()) * 1000000)::bigint, search.ended_at
+    NULL, (extract(epoch FROM ended_at - statement_timestamp()) * 1000000)::bigint,
+    NULL, NULL, NULL, ended_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM search
-LEFT JOIN claimed ON true

@@ -3,6 +3,7 @@
 -- A row is touched only while (id, attempt, worker_id) still names the attempt in hand: a worker
 -- that was given up for dead cannot overwrite its successor. Goes by primary key, one probe an id;
 -- all rows are this worker's own, so two batches cannot deadlock.
+-- done has only the columns that are needed below: what it holds is copied once more.
 -- A batch is told in a row of its own, and who waits for a job is woken.
 -- Returns the ids that were accepted; the rest were lost.
 WITH outcome AS MATERIALIZED (
@@ -15,7 +16,11 @@ WITH outcome AS MATERIALIZED (
     USING outcome
     WHERE job.id = outcome.id AND job.attempt = outcome.attempt
         AND job.worker_id = %(worker_id)s::uuid AND job.state = 'running'
-    RETURNING job.*, outcome.result, outcome.started_us, outcome.ended_us
+    RETURNING
+        job.id, job.attempt, job.created_at, job.run_at, job.keep, job.failures, job.crashes,
+        job.max_attempts, job.priority, job.queue, job.task, job.worker_id, job.key, job.actor,
+        job.schedule_id, job.scheduled_for, job.batch_id, job.args, job.metadata,
+        outcome.result, outcome.started_us, outcome.ended_us
 ), kept AS (
     INSERT INTO pgqueue.finished_jobs (
         id, attempt, created_at, run_at, started_at, finished_at, expires_on,

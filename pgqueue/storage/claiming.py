@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
 from pgqueue.job import Job
 from pgqueue.storage.operation import Operation, Row, query
 
-_WIDTH = len(Job._fields)
 _UNBOUNDED = 2**62
+_URGENCY = itemgetter(*map(Job._fields.index, ("priority", "run_at", "id")))
 
 
 class Claimed(NamedTuple):
@@ -87,10 +88,10 @@ def claim_beyond(
 
 def claimed(rows: list[Row]) -> Claimed:
     """Turn the rows of a claim into jobs."""
-    jobs = [Job._make(row[:_WIDTH]) for row in rows if row[0] is not None]
-    jobs.sort(key=lambda job: (job.priority, job.run_at, job.id))
-    search_us, at = rows[0][_WIDTH:]
-    return Claimed(jobs, search_us, at)
+    jobs = [Job._make(row) for row in rows if row[0] is not None]
+    jobs.sort(key=_URGENCY)
+    summary = Job._make(next(row for row in reversed(rows) if row[0] is None))
+    return Claimed(jobs, search_us=summary.attempt, at=summary.run_at)
 
 
 class Behind(NamedTuple):
@@ -156,7 +157,7 @@ def claim_suspects(
         few=few,
         lease_ms=_ms(lease),
     )
-    return sorted(map(Job._make, rows), key=lambda job: (job.priority, job.run_at, job.id))
+    return sorted(map(Job._make, rows), key=_URGENCY)
 
 
 def find_suspects(*, queues: Sequence[str], tasks: Sequence[str]) -> Operation[bool]:

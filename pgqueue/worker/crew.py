@@ -84,14 +84,17 @@ class Crew:
         if self._filling:
             return
         self._filling = True
-        until = boottime() + _SLICE
+        loop = asyncio.get_running_loop()
+        now = boottime()
+        until = now + _SLICE
         try:
             for lane in self.lanes.values():
                 while lane.waiting and lane.has_room:
-                    if not self._start(lane):
+                    if not self._start(lane, now, loop):
                         break
-                    if boottime() > until:
-                        asyncio.get_running_loop().call_soon(self.fill)
+                    now = boottime()
+                    if now > until:
+                        loop.call_soon(self.fill)
                         return
         finally:
             self._filling = False
@@ -127,7 +130,7 @@ class Crew:
                 if now - hold.started > timeout:
                     self._executor.time_out(hold)
 
-    def _start(self, lane: Lane) -> bool:
+    def _start(self, lane: Lane, now: float, loop: asyncio.AbstractEventLoop) -> bool:
         hold = lane.waiting[0]
         if hold.stop.why is None and not self._is_fresh(hold):
             self._on_stale()
@@ -138,13 +141,10 @@ class Crew:
             return True
         lane.running += 1
         self._running.add(hold)
-        hold.started = boottime()
-        self._on_start(hold.job, hold.started)
+        hold.started = now
+        self._on_start(hold.job, now)
         hold.task = asyncio.Task(
-            self._run(hold, lane),
-            loop=asyncio.get_running_loop(),
-            context=self._base.copy(),
-            **_EAGER,
+            self._run(hold, lane), loop=loop, context=self._base.copy(), **_EAGER
         )
         return True
 

@@ -7,7 +7,7 @@ import asyncio
 import contextvars
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
@@ -84,8 +84,8 @@ class Executor:
             registrar=self._registrar,
         )
         enter(context)
-        pause: float | None = 0.0
-        pauses = iter(attempt.CONFLICT_PAUSES)
+        pause: float | None = None
+        pauses: Iterator[float] | None = None
         while True:
             try:
                 if pause and boottime() - hold.leased_at < self._lease / 2:
@@ -104,6 +104,7 @@ class Executor:
                     call = partial(middleware, context, call)
                 value = await call()
             except BaseException as error:  # noqa: BLE001  SystemExit and cancellation included
+                pauses = pauses or iter(attempt.CONFLICT_PAUSES)
                 pause = attempt.pause_before_repeat(error, context, pauses)
                 if pause is None:
                     return self._ended(hold, context, error, started)
@@ -135,7 +136,8 @@ class Executor:
             return partial(_end, arguments)
         positional = (context,) if task.signature.takes_context else ()
         function: Call = partial(task.function, *positional, **arguments)
-        context.secrets = task.safety.secrets_of(hold.job)
+        if task.encrypts:
+            context.secrets = task.safety.secrets_of(hold.job)
         if task.safety.asks:
             context.arguments = arguments
         if task.executor == "thread":
