@@ -70,9 +70,9 @@ WITH candidates AS MATERIALIZED (
         CASE WHEN job.attempt > 1  -- evaluated for these alone
             THEN pgqueue.last_checkpoint(job.id) END
 )
-SELECT * FROM claimed
-UNION ALL
 SELECT
-    NULL, (extract(epoch FROM ended_at - statement_timestamp()) * 1000000)::bigint,
+    NULL AS id, (extract(epoch FROM ended_at - statement_timestamp()) * 1000000)::bigint AS attempt,
     NULL, NULL, NULL, ended_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM search
+FROM search  -- first, or the writing would go on meanwhile
+UNION ALL
+SELECT * FROM claimed

@@ -6,9 +6,9 @@
 -- CTE is never inlined: an IN (... LIMIT) may lock more rows than its LIMIT. SKIP LOCKED looks past
 -- what other workers are claiming; NO KEY is the weakest lock that keeps two from one row.
 --
--- Returns the jobs and one row more, without an id: in the place of attempt how many microseconds the
--- search took, in the place of run_at the clock at its end. It ends when it is counted; what follows
--- is the writing. A slow one has dead or unclaimable rows before it: see claim_beyond.sql.
+-- Returns the jobs, and before them a row without an id: in the place of attempt how many microseconds
+-- the search took, in the place of run_at the clock at its end. It ends when it is counted; what
+-- follows is the writing. A slow one has dead or unclaimable rows before it: see claim_beyond.sql.
 WITH candidates AS MATERIALIZED (
     SELECT head.id
     FROM unnest(%(queues)s::text[], %(limits)s::bigint[], %(bytes)s::bigint[])
@@ -46,9 +46,9 @@ WITH candidates AS MATERIALIZED (
         CASE WHEN job.attempt > 1  -- evaluated for these alone
             THEN pgqueue.last_checkpoint(job.id) END
 )
-SELECT * FROM claimed
-UNION ALL
 SELECT
-    NULL, (extract(epoch FROM ended_at - statement_timestamp()) * 1000000)::bigint,
+    NULL AS id, (extract(epoch FROM ended_at - statement_timestamp()) * 1000000)::bigint AS attempt,
     NULL, NULL, NULL, ended_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM search
+FROM search  -- first, or the writing would go on meanwhile
+UNION ALL
+SELECT * FROM claimed

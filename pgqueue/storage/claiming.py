@@ -88,9 +88,8 @@ def claim_beyond(
 
 def claimed(rows: list[Row]) -> Claimed:
     """Turn the rows of a claim into jobs."""
-    jobs = [Job._make(row) for row in rows if row[0] is not None]
+    summary, *jobs = map(Job._make, rows)
     jobs.sort(key=_URGENCY)
-    summary = Job._make(next(row for row in reversed(rows) if row[0] is None))
     return Claimed(jobs, search_us=summary.attempt, at=summary.run_at)
 
 

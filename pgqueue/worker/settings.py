@@ -26,7 +26,7 @@ class Settings:
     """The longest a worker sleeps without looking, whatever notifications say."""
     grace: timedelta = timedelta(seconds=30)
     """How long running jobs may go on after the first SIGTERM."""
-    prefetch: int = 500
+    prefetch: int = 1000
     """At most so many short jobs are claimed ahead of a free slot; 0: none."""
     listen_dsn: str | None = None
     """A direct DSN for LISTEN, where the other goes through a transaction pooler."""
