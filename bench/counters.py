@@ -25,8 +25,7 @@ class _Own:
     """The files of this process."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        path = Path(os.environ[DIRECTORY], str(self.pid))
+        path = Path(os.environ[DIRECTORY], str(os.getpid()))
         with path.with_suffix(".count").open("w+b") as file:
             file.truncate(_SLOT.size)
             self.memory = mmap.mmap(file.fileno(), _SLOT.size)
@@ -38,12 +37,21 @@ _own: _Own | None = None
 _lock = threading.Lock()
 
 
+def _forget() -> None:
+    """What a fork has is its parent's."""
+    global _own
+    _own = None
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def count(number: int) -> None:
     """A handler was called, with the job of this *number*."""
     global _own
     now = time.monotonic_ns()
     with _lock:
-        if _own is None or _own.pid != os.getpid():  # a fork's copy is its parent's
+        if _own is None:
             _own = _Own()
         _own.count += 1
         _own.first = _own.first or now

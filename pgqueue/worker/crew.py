@@ -48,6 +48,7 @@ class Crew:
         self._on_stale = on_stale
         self._running: set[Hold] = set()
         self._filling = False
+        self._fills_soon = False
         self._closed_for: str | None = None
         self._base = contextvars.copy_context()
         self.ticked_at = boottime()
@@ -83,7 +84,7 @@ class Crew:
         """Start waiting jobs on free slots; at most a slice of time, then the loop has its turn."""
         if self._filling:
             return
-        self._filling = True
+        self._filling, self._fills_soon = True, False
         loop = asyncio.get_running_loop()
         now = boottime()
         until = now + _SLICE
@@ -94,7 +95,7 @@ class Crew:
                         break
                     now = boottime()
                     if now > until:
-                        loop.call_soon(self.fill)
+                        self._fill_soon()
                         return
         finally:
             self._filling = False
@@ -168,8 +169,14 @@ class Crew:
         hold.outcome = outcome
         hold.stop.close()
         self._on_outcome(outcome)
-        if lane.waiting:
-            self.fill()
+        if lane.waiting and not self._filling:
+            self._fill_soon()
+
+    def _fill_soon(self) -> None:
+        """Fill when the others that end just now have ended."""
+        if not self._fills_soon:
+            self._fills_soon = True
+            asyncio.get_running_loop().call_soon(self.fill)
 
     def _unstick(self, lane: Lane) -> None:
         lane.stuck -= 1
