@@ -11,7 +11,7 @@ import pytest
 
 from pgqueue import NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import Job
-from pgqueue.storage import jobs
+from pgqueue.storage import claiming, jobs
 from pgqueue.storage.claiming import find_horizon
 from pgqueue.storage.connect import SESSION
 from pgqueue.storage.drivers import run
@@ -129,6 +129,24 @@ def test_a_healthy_queue_is_searched_from_its_head(worker: Connection) -> None:
     assert not desk.claimer.cursors.in_use
 
 
+def test_the_time_of_a_search_is_without_that_of_the_writing(worker: Connection) -> None:
+    add(worker, 10)
+    worker.execute(
+        "CREATE FUNCTION public.dawdle() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(0.02); RETURN new; END $$"
+    )
+    worker.execute(
+        "CREATE TRIGGER dawdle BEFORE UPDATE ON pgqueue.jobs"
+        " FOR EACH ROW EXECUTE FUNCTION public.dawdle()"
+    )
+    claim = claiming.claim(
+        worker_id=WORKER, limits={"default": 10}, tasks=["work"], lease=timedelta(seconds=30)
+    )
+    claimed = run(worker, claim)
+    assert len(claimed.jobs) == 10
+    assert claimed.search_us < 100_000
+
+
 def test_past_a_dead_head_jobs_are_claimed_in_their_order(dsn: str, worker: Connection) -> None:
     with snapshot_held(dsn):
         bury(worker, 60_000)
@@ -240,9 +258,14 @@ def test_once_the_head_is_clean_it_is_searched_again(dsn: str, worker: Connectio
     assert not desk.claimer.cursors.in_use
 
 
-def test_who_holds_the_old_snapshot_is_named(dsn: str, worker: Connection) -> None:
+def test_who_holds_an_old_snapshot_is_named_and_who_has_just_begun_is_not(
+    dsn: str, worker: Connection
+) -> None:
     """Through the driver: what a worker says when it begins to claim past a dead head."""
     with snapshot_held(dsn):
+        assert run(worker, find_horizon()) is None
+        for _ in range(20):
+            add(worker)
         assert "in a transaction since" in str(run(worker, find_horizon()))
 
 

@@ -10,6 +10,8 @@ from pgqueue.job import Job
 from pgqueue.storage.operation import Operation, Row, query
 
 _UNBOUNDED = 2**62
+_FEW = 10
+"""A snapshot that so many transactions are younger than is nobody's fault."""
 _URGENCY = itemgetter(*map(Job._fields.index, ("priority", "run_at", "id")))
 
 
@@ -136,9 +138,9 @@ def behind(rows: list[Row]) -> Behind:
 
 
 def find_horizon() -> Operation[str | None]:
-    """Return who keeps dead rows from being cleaned up, in words; None: nobody does."""
+    """Return who keeps dead rows from being cleaned up, in words; None: nobody does for long."""
     rows = yield from query("find_horizon")
-    if not rows:
+    if not rows or rows[0][1] < _FEW:
         return None
     holder, transactions = rows[0]
     return f"{holder}, {transactions:,} transactions ago"

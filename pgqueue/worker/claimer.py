@@ -41,8 +41,10 @@ class Claim(NamedTuple):
     statements: list[Statement]
     """The claim itself, and a sweep's look if it is time."""
     from_head: bool
-    is_plain: bool
-    """Whether the next one may be made before this one is answered."""
+
+    @property
+    def sweeps(self) -> bool:
+        return len(self.statements) > 1
 
 
 class Claimer:
@@ -93,7 +95,6 @@ class Claimer:
         """Return the next claim."""
         now = boottime()
         from_head = self.cursors.from_head(now)
-        is_plain = not self.cursors.in_use
         if from_head:
             claim = claiming.claim(
                 worker_id=self._worker_id,
@@ -113,7 +114,7 @@ class Claimer:
                 bytes_left=self._bytes_left(),
             )
         if self.cursors.due_in(now) > 0:
-            return Claim(limits, [next(claim)], from_head, is_plain)
+            return Claim(limits, [next(claim)], from_head)
         high, size = self.cursors.span
         look = claiming.find_behind(
             limits=limits,
@@ -123,7 +124,7 @@ class Claimer:
             size=size,
             turn=self._sweeps_with,
         )
-        return Claim(limits, [next(claim), next(look)], from_head, is_plain)
+        return Claim(limits, [next(claim), next(look)], from_head)
 
     @property
     def due_in(self) -> float:
@@ -139,7 +140,7 @@ class Claimer:
             self.slow_since_now = self.cursors.searched(claim.limits, came, now)
         else:
             self.cursors.searched_beyond(claim.limits, came)
-        if len(answers) > 1:
+        if claim.sweeps:
             self.cursors.swept(claiming.behind(answers[1]), now)
         return came.jobs
 

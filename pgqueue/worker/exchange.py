@@ -41,11 +41,12 @@ class Exchange:
 
     @property
     def may_wait(self) -> bool:
-        """Whether the next one can be sent before this one is read: it wrote outcomes, it claimed
-        jobs at the heads of the queues, and nothing else hangs on it."""
+        """Whether the next one can be sent before this one is read: it wrote outcomes and claimed
+        jobs, and nothing else hangs on it. The next claim then walks once more over the rows that
+        this one took from behind a cursor."""
         return (
             self.claim is not None
-            and self.claim.is_plain
+            and not self.claim.sweeps
             and self.look is None
             and not self.said
             and len(self.batch) > 0

@@ -182,7 +182,8 @@ class Pump:
         if exchange.batch:
             reach("before commit")
         exchange.sent = self._sent_at = boottime()
-        exchange.answers = await self._session.exchange(exchange.statements, self._read)
+        meanwhile = self._read if self._unread is not None else None
+        exchange.answers = await self._session.exchange(exchange.statements, meanwhile)
         if self.on_round_trip is not None:
             self.on_round_trip(boottime() - exchange.sent)
         if exchange.batch:
@@ -337,13 +338,16 @@ class Pump:
         return finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
 
     async def _say_what_is_slow(self) -> None:
-        """Claims go past the heads of the queues from now on: say why, for a person can mend it."""
+        """Claims go past the heads of the queues from now on: say why. An old snapshot can be ended
+        by a person; the rest passes by itself, or has an alert of its own."""
         self._claimer.slow_since_now = False
         holder = await self._session.run(claiming.find_horizon())
-        log.warning(
+        log.log(
+            logging.INFO if holder is None else logging.WARNING,
             "searching the head of the queues has become slow, so jobs are claimed past it. Oldest "
             "snapshot, before which no dead row can be cleaned up: %s",
-            holder or "none; are there many jobs of tasks that are not known here?",
+            holder
+            or "none; the dead rows wait for autovacuum, or jobs wait that nobody here knows",
         )
 
     async def _connected(self) -> None:
