@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psycopg
 
 from bench.failure import require
-from bench.payload import PAYLOAD
+from bench.payload import PAYLOAD, WARM_UP
 
 WHO = "bare, lean loop"
 WHO_LEAN_INSERT = "bare INSERT, lean table"
@@ -98,9 +98,10 @@ def drain(dsn: str, batch: int) -> Iterator[None]:
 
 
 def insert_singly(dsn: str, count: int) -> Iterator[None]:
-    """Insert one row, then, timed, *count* more; each with its own commit."""
+    """Insert some rows, then, timed, *count* more; each with its own commit."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(INSERT, (PAYLOAD,))
+        for _ in range(WARM_UP):
+            connection.execute(INSERT, (PAYLOAD,))
         yield
         for _ in range(count):
             connection.execute(INSERT, (PAYLOAD,)).fetchone()
@@ -109,7 +110,8 @@ def insert_singly(dsn: str, count: int) -> Iterator[None]:
 def insert_rows_singly(dsn: str, count: int) -> Iterator[None]:
     """The same with the rows of pgqueue.jobs."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(INSERT_ROW, ROW)
+        for _ in range(WARM_UP):
+            connection.execute(INSERT_ROW, ROW)
         yield
         for _ in range(count):
             connection.execute(INSERT_ROW, ROW).fetchone()

@@ -7,7 +7,7 @@ import psycopg
 
 import pgqueue
 from bench import store
-from bench.payload import payload
+from bench.payload import WARM_UP, payload
 from bench.tasks import noop
 
 CHUNK = 5_000
@@ -33,9 +33,10 @@ def fill(dsn: str, jobs: int) -> float:
 
 
 def enqueue_singly(dsn: str, count: int) -> Iterator[None]:
-    """Enqueue one job, then, timed, *count* more; each with its own commit."""
+    """Enqueue some jobs, then, timed, *count* more; each with its own commit."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        pgqueue.enqueue(connection, noop.job(**payload(0)))
+        for number in range(WARM_UP):
+            pgqueue.enqueue(connection, noop.job(**payload(number)))
         yield
         for number in range(count):
             pgqueue.enqueue(connection, noop.job(**payload(number)))

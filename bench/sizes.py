@@ -13,7 +13,7 @@ class Sizes:
     """Of those that take long and serve to show growth, not speed."""
     jobs: int = 50_000
     """Of a drain, a bulk enqueue, a cost."""
-    singles: int = 1_600
+    singles: int = 6_400
     """Enqueues with a commit of their own, over all connections together."""
     probes: int = 150
     """Jobs whose way from enqueue to start is timed."""
@@ -50,7 +50,7 @@ FULL = replace(
     TEN_MINUTES,
     rounds=5,
     slow_rounds=3,
-    singles=4_800,
+    singles=12_800,
     probes=500,
     held_jobs=1_000_000,
     waiting=1_000_000,

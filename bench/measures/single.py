@@ -16,6 +16,7 @@ from bench import bare, enqueueing, store
 from bench.clients import Clients, Work, client_processes
 from bench.failure import require
 from bench.figure import OURS, Figure
+from bench.payload import WARM_UP
 from bench.setting import Setting
 from bench.tasks import hold
 from bench.waiting import until
@@ -50,7 +51,7 @@ def _round(setting: Setting, clients: Clients, connections: int, state: str) -> 
     for who, work, makes_jobs in works:
         store.clear(setting.dsn)
         bare.create(setting.dsn)
-        made = connections * (each + 1) if makes_jobs else 0
+        made = connections * (each + WARM_UP) if makes_jobs else 0
         with _team(setting.dsn, state) as team:
             held = _occupy(setting.dsn, team) if team and state == "busy" else 0
             store.settle(setting.dsn, "pgqueue.jobs, bare.jobs")
