@@ -11,7 +11,6 @@ import pytest
 
 import pgqueue
 from pgqueue import Tasks
-from pgqueue.storage import upkeep
 from pgqueue.worker import Settings, Worker
 from tests.proxy import LossyProxy
 
@@ -386,7 +385,7 @@ def test_a_worker_outlives_the_loss_of_every_connection(dsn: str, mode: str) -> 
         assert row == (50 if mode == "before the first job" else 51, 1)
 
 
-@pytest.mark.parametrize("moment", ["the next exchange", "a question between the two"])
+@pytest.mark.parametrize("moment", ["the next exchange", "what is told between the two"])
 def test_jobs_of_an_answer_that_was_not_read_yet_run_once_though_the_connection_breaks(
     dsn: str, moment: str
 ) -> None:
@@ -403,7 +402,7 @@ def test_jobs_of_an_answer_that_was_not_read_yet_run_once_though_the_connection_
         async with worker:
             pump = worker.parts.pump
             session = pump._session
-            exchange, clear_doubts, broken = session.exchange, pump._clear_doubts, 0
+            exchange, tell, broken = session.exchange, pump._tell, 0
 
             def breaks() -> bool:
                 nonlocal broken
@@ -419,15 +418,15 @@ def test_jobs_of_an_answer_that_was_not_read_yet_run_once_though_the_connection_
                 breaks()
                 return await exchange(statements, meanwhile)
 
-            async def ask_in_vain() -> None:
+            async def tell_in_vain() -> None:
                 if breaks():
-                    await session.run(upkeep.make_partitions())
-                await clear_doubts()
+                    worker.parts.tally._due_at = 0.0
+                await tell()
 
             if moment == "the next exchange":
                 session.exchange = break_first  # type: ignore[method-assign]
             else:
-                pump._clear_doubts = ask_in_vain  # type: ignore[method-assign]
+                pump._tell = tell_in_vain  # type: ignore[method-assign]
             await drained(dsn)
             return broken
 

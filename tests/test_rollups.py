@@ -350,7 +350,7 @@ def test_percentiles_are_within_a_factor_of_two(connection: Connection) -> None:
 def test_a_minute_is_the_databases(connection: Connection) -> None:
     """Whatever the wall clock of the worker's machine says."""
     tally = Tally()
-    tally.synchronise(datetime(2040, 1, 1, 12, 0, 59, 500_000, tzinfo=UTC))
+    tally.synchronise(datetime(2040, 1, 1, 12, 0, 59, 500_000, tzinfo=UTC), boottime())
     now = boottime()
     tally.end(Succeeded(make("echo"), now - 0.2, now + 0.2, None))
     tally.end(Succeeded(make("echo"), now, now + 0.9, None))
@@ -365,7 +365,7 @@ def test_a_wait_is_as_long_as_it_was_when_clocks_are_changed_meanwhile(month: in
     zone = ZoneInfo("Europe/Berlin")
     noon = datetime(2026, month, 29 if month == 3 else 25, 12, tzinfo=zone)
     tally = Tally()
-    tally.synchronise(noon)
+    tally.synchronise(noon, boottime())
     for hours in (0.25, 24):
         ready_at = (noon.astimezone(UTC) - timedelta(hours=hours)).astimezone(zone)
         job = make("echo")._replace(run_at=ready_at, created_at=ready_at)

@@ -78,21 +78,23 @@ class Bell:
             await self._bounded(self._take())
         return self._session.is_open and self.is_held
 
-    async def note(self, hungry: Collection[str]) -> None:
-        """Take note of the queues whose last claim brought less than was wanted; let go of the
-        bells when one of them has had enough to do for a while."""
+    def note(self, hungry: Collection[str]) -> bool:
+        """Take note of the queues whose last claim brought less than was wanted. Return whether to
+        let go of the bells: one of them has had enough to do for a while."""
         self._hungry = frozenset(hungry)
         now = boottime()
         if self.flow.is_on:
-            is_needless = bool(self._ours())
-        elif self._ours() <= self._hungry:
-            self._needless_since, is_needless = None, False
-        else:
-            self._needless_since = self._needless_since or now
-            is_needless = now - self._needless_since > _LAZY_SECONDS
-        if is_needless:
-            self._held = frozenset()
-            await self._bounded(self._session.run(upkeep.release_bells()))
+            return bool(self._ours())
+        if self._ours() <= self._hungry:
+            self._needless_since = None
+            return False
+        self._needless_since = self._needless_since or now
+        return now - self._needless_since > _LAZY_SECONDS
+
+    async def let_go(self) -> None:
+        """Nobody needs to ring from now on."""
+        self._held = frozenset()
+        await self._bounded(self._session.run(upkeep.release_bells()))
 
     def _ours(self) -> frozenset[str]:
         """The queues whose bells the present connection holds."""

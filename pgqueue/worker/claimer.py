@@ -38,9 +38,13 @@ class Claim(NamedTuple):
     """A claim that is to be sent."""
 
     limits: Mapping[str, int]
+    bytes_left: Mapping[str, int]
+    """How many bytes of arguments it may bring, by queue."""
     statements: list[Statement]
     """The claim itself, and a sweep's look if it is time."""
     from_head: bool
+    is_plain: bool
+    """Whether the next claim may be made before this one's answer is read."""
 
     @property
     def sweeps(self) -> bool:
@@ -91,17 +95,24 @@ class Claimer:
         self._has_room = bool(limits)
         return limits
 
-    def claim(self, limits: Mapping[str, int]) -> Claim:
-        """Return the next claim."""
+    def claim(
+        self, limits: Mapping[str, int], coming: Mapping[str, int] = MappingProxyType({})
+    ) -> Claim:
+        """Return the next claim. *coming*: so many bytes may be on their way already, by queue."""
         now = boottime()
         from_head = self.cursors.from_head(now)
+        sweeps = self.cursors.due_in(now) == 0
+        is_plain = not sweeps and not (from_head and self.cursors.in_use)
+        bytes_left = {
+            queue: self._crew.lanes[queue].bytes_left(coming.get(queue, 0)) for queue in limits
+        }
         if from_head:
             claim = claiming.claim(
                 worker_id=self._worker_id,
                 limits=limits,
                 tasks=self._tasks,
                 lease=self._lease,
-                bytes_left=self._bytes_left(),
+                bytes_left=bytes_left,
             )
         else:
             claim = claiming.claim_beyond(
@@ -111,10 +122,10 @@ class Claimer:
                 lease=self._lease,
                 bands=self.cursors.bands(list(limits)),
                 found=self.cursors.found,
-                bytes_left=self._bytes_left(),
+                bytes_left=bytes_left,
             )
-        if self.cursors.due_in(now) > 0:
-            return Claim(limits, [next(claim)], from_head)
+        if not sweeps:
+            return Claim(limits, bytes_left, [next(claim)], from_head, is_plain)
         high, size = self.cursors.span
         look = claiming.find_behind(
             limits=limits,
@@ -124,7 +135,7 @@ class Claimer:
             size=size,
             turn=self._sweeps_with,
         )
-        return Claim(limits, [next(claim), next(look)], from_head)
+        return Claim(limits, bytes_left, [next(claim), next(look)], from_head, is_plain)
 
     @property
     def due_in(self) -> float:
@@ -137,7 +148,8 @@ class Claimer:
         came = claiming.claimed(answers[0])
         self.now = came.at
         if claim.from_head:
-            self.slow_since_now = self.cursors.searched(claim.limits, came, now)
+            became_slow = self.cursors.searched(claim.limits, came, now)
+            self.slow_since_now = self.slow_since_now or became_slow
         else:
             self.cursors.searched_beyond(claim.limits, came)
         if claim.sweeps:
@@ -157,10 +169,6 @@ class Claimer:
     def find_suspects(self) -> Statement:
         """Return the statement that asks whether suspects wait."""
         return next(claiming.find_suspects(queues=self.queues, tasks=self._tasks))
-
-    def _bytes_left(self) -> dict[str, int]:
-        """Return how many bytes of arguments there is room for, by queue."""
-        return {queue: lane.bytes_left for queue, lane in self._crew.lanes.items()}
 
     def short_of(self, limits: Mapping[str, int], claimed: Sequence[Job]) -> set[str]:
         """Return the queues that had fewer jobs than are wanted still, now that *claimed* are

@@ -46,6 +46,11 @@ class Completer:
     def __len__(self) -> int:
         return sum(map(len, (self._pending, self._locked, self.undecided, self.refused)))
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the database is to be asked about some of them."""
+        return bool(self.undecided or self.refused or self._locked)
+
     def add(self, outcome: Outcome) -> None:
         """Take the outcome of an attempt."""
         if isinstance(outcome, Lost):

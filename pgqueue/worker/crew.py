@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import sys
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ class Crew:
         on_stale: Callable[[], None],
     ) -> None:
         self.lanes = {queue: Lane(queue, slots, prefetch) for queue, slots in queues.items()}
+        self._turns = deque(self.lanes.values())
         self._executor = executor
         self._on_start = on_start
         self._on_outcome = on_outcome
@@ -48,7 +50,7 @@ class Crew:
         self._on_stale = on_stale
         self._running: set[Hold] = set()
         self._filling = False
-        self._fills_soon = False
+        self._fills_soon: asyncio.Handle | None = None
         self._closed_for: str | None = None
         self._base = contextvars.copy_context()
         self.ticked_at = boottime()
@@ -84,12 +86,16 @@ class Crew:
         """Start waiting jobs on free slots; at most a slice of time, then the loop has its turn."""
         if self._filling:
             return
-        self._filling, self._fills_soon = True, False
+        self._filling = True
+        if self._fills_soon is not None:
+            self._fills_soon.cancel()  # there is one chain of slices, whoever calls
+            self._fills_soon = None
         loop = asyncio.get_running_loop()
         now = boottime()
         until = now + _SLICE
         try:
-            for lane in self.lanes.values():
+            for lane in tuple(self._turns):
+                self._turns.rotate(-1)  # the next slice begins at the next queue
                 while lane.waiting and lane.has_room:
                     if not self._start(lane, now, loop):
                         break
@@ -174,9 +180,8 @@ class Crew:
 
     def _fill_soon(self) -> None:
         """Fill when the others that end just now have ended."""
-        if not self._fills_soon:
-            self._fills_soon = True
-            asyncio.get_running_loop().call_soon(self.fill)
+        if self._fills_soon is None:
+            self._fills_soon = asyncio.get_running_loop().call_soon(self.fill)
 
     def _unstick(self, lane: Lane) -> None:
         lane.stuck -= 1

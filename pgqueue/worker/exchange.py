@@ -28,6 +28,7 @@ class Exchange:
     """Asks whether suspects wait."""
     sent: float = 0.0
     """When, by the boot clock."""
+    answered: float = 0.0
     answers: Sequence[AsyncCursor[Any]] = field(default=())
 
     @property
@@ -41,17 +42,28 @@ class Exchange:
 
     @property
     def may_wait(self) -> bool:
-        """Whether the next one can be sent before this one is read: it wrote outcomes and claimed
-        jobs, and nothing else hangs on it. The next claim then walks once more over the rows that
-        this one took from behind a cursor."""
+        """Whether the next one can be sent before this one's answer is read: it wrote outcomes and
+        claimed jobs, and nothing else hangs on it. The next claim then walks once more over the
+        rows that this one took from behind a cursor."""
         return (
             self.claim is not None
-            and not self.claim.sweeps
+            and self.claim.is_plain
             and self.look is None
             and not self.said
             and len(self.batch) > 0
-            and self.answers[-1].rowcount > 1
+            and self._claimed > 0
         )
+
+    @property
+    def _claimed(self) -> int:
+        """How many jobs came, if nothing stands behind the claim; its first row is none."""
+        return int(self.answers[-1].rowcount) - 1
+
+    @property
+    def coming(self) -> dict[str, int]:
+        """How many jobs of each queue it brought at most, before it is read."""
+        limits = self.claim.limits if self.claim is not None else {}
+        return {queue: min(limit, self._claimed) for queue, limit in limits.items()}
 
     async def read(self) -> tuple[list[list[Row]], list[list[Row]], bool]:
         """Return the rows of the writes and of the claim, and whether suspects wait."""

@@ -31,10 +31,10 @@ class Lane:
     def has_room(self) -> bool:
         return self.running < self.slots
 
-    @property
-    def bytes_left(self) -> int:
-        """How many bytes of arguments may be claimed; whatever it is, one job may be."""
-        return max(AHEAD_BYTES - self._bytes, 0)
+    def bytes_left(self, coming: int = 0) -> int:
+        """Return how many bytes of arguments may be claimed, at most half of all; whatever it is,
+        one job may be. *coming*: so many may be on their way already."""
+        return max(min(AHEAD_BYTES // 2, AHEAD_BYTES - self._bytes - coming), 0)
 
     def put(self, hold: Hold) -> None:
         """Have *hold* wait for a slot."""

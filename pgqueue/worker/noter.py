@@ -25,10 +25,13 @@ class Noter:
         self._notes = notes
         self._worker_id = worker_id
 
-    async def take(self, ended: Sequence[Outcome]) -> list[Said]:
+    def take(self, ended: Sequence[Outcome]) -> list[Said]:
         """Return what is due, and what the *ended* attempts left: it is to be written before their
-        outcomes. What is more than a statement should carry is written here and now."""
-        said = self._notes.take(ended)
+        outcomes."""
+        return self._notes.take(ended)
+
+    async def lighten(self, said: list[Said]) -> list[Said]:
+        """Write here and now what is more of it than a statement should carry; return the rest."""
         while len(said) > 1 and sum(each.size for each in said) > _BATCH_CHARACTERS:
             middle = len(said) // 2
             ahead, said = said[:middle], said[middle:]

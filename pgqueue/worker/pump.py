@@ -3,7 +3,8 @@ over."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 
 import psycopg
@@ -11,6 +12,7 @@ from psycopg.errors import LockNotAvailable
 
 from pgqueue.failpoints import reach
 from pgqueue.job import Job
+from pgqueue.notes import Said
 from pgqueue.outcome import Committed, Lost, Outcome
 from pgqueue.storage import claiming, finishing, jobs, rollups, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
@@ -75,8 +77,12 @@ class Pump:
         self._unread: Exchange | None = None
         """The last exchange, when the next one could be sent before its answer is read."""
         self._sent_at = 0.0
+        self._sending = False
+        self._hungry: Set[str] = frozenset()
+        """The queues that had fewer jobs than were wanted."""
         self._short: Set[str] = frozenset()
-        """The queues that had fewer jobs than were wanted, and for which nobody has rung since."""
+        """The same, unless somebody has rung since they were asked."""
+        self._rang_at = 0.0
         self._needs_partitions = False
         self._made_partitions = False
         """Since a batch was last written."""
@@ -98,7 +104,7 @@ class Pump:
     def ring(self) -> None:
         """A job was made available: look now, and soon again."""
         self._wait = _FIRST_WAIT
-        self._short = frozenset()
+        self._short, self._rang_at = frozenset(), boottime()
         self._claimer.look_soon()
         self._wake.set()
 
@@ -111,10 +117,17 @@ class Pump:
     def _may_claim(self) -> bool:
         return self._claiming and not self._holdings.giving_up
 
+    @property
+    def is_claiming(self) -> bool:
+        """Whether jobs may be ours of which nobody here knows yet."""
+        return self._sending or self._unread is not None
+
     async def run(self) -> None:
         """Forever: turn by turn. Outlives every outage; raises what a person must mend."""
         while True:
             try:
+                if not self._session.is_open:
+                    await self._read()  # an answer that is here is not lost
                 if await self._session.open():
                     await self._connected()
                 is_busy = await self._turn()
@@ -125,32 +138,33 @@ class Pump:
                 await self._mend(error)
 
     async def _turn(self) -> bool:
-        """Write what is pending and claim what is wanted; return whether to go on at once."""
+        """Write what is pending and claim what is wanted; return whether to go on at once.
+
+        An answer that was left unread is read before anything else is waited for: until then nobody
+        renews what it brought."""
         self._wake.clear()
-        await self._clear_doubts()
+        if self._completer.in_doubt or self._needs_partitions:
+            await self._read()
+            await self._clear_doubts()
         if self._may_claim and not len(self._holdings) and self._claimer.emptied():
             return await self._claim_apart()
         unread = self._unread
         batch = self._completer.take(BATCH, after=unread.batch if unread else ())
-        limits = self._limits(unread)
+        limits = self._claimer.limits(unread.coming if unread else {}) if self._may_claim else {}
         if unread is not None and not (batch and limits.keys() - self._short):
             return await self._read()
         if batch and self._could_gather(limits):
             await self._gather()
             return True
         self._claimer.lose_patience()
-        said = await self._noter.take(batch)
-        if not batch and not limits and not said:
-            await self._bell.note(())
+        said = self._noter.take(batch)
+        if said:
+            await self._read()
+            said = await self._noter.lighten(said)
+        elif not batch and not limits:
+            await self._mind_the_bells(())
             return False
-        exchange = Exchange(
-            said=said,
-            notes=self._noter.statements(said),
-            batch=batch,
-            writes=self._writes(batch),
-            claim=self._claimer.claim(limits) if limits else None,
-            look=self._claimer.find_suspects() if self._wants_look(limits) else None,
-        )
+        exchange = self._exchange(batch, limits, said, unread)
         try:
             await self._send(exchange)
         except Exception as error:
@@ -161,20 +175,29 @@ class Pump:
             return True
         self._unread = exchange
         is_busy = True if exchange.may_wait else await self._read()
-        await self._bell.note(self._short)
+        await self._mind_the_bells(self._hungry)
         if self._claimer.slow_since_now:
+            await self._read()
             await self._say_what_is_slow()
         return is_busy
 
-    def _limits(self, unread: Exchange | None) -> dict[str, int]:
-        """Return how many jobs to claim of each queue."""
-        if not self._may_claim:
-            return {}
-        claim = unread and unread.claim
-        return self._claimer.limits(claim.limits if claim else {})
-
-    def _wants_look(self, limits: Mapping[str, int]) -> bool:
-        return bool(limits) and self._claimer.wants_look()
+    def _exchange(
+        self,
+        batch: Sequence[Outcome],
+        limits: Mapping[str, int],
+        said: Sequence[Said],
+        unread: Exchange | None,
+    ) -> Exchange:
+        coming = unread.claim.bytes_left if unread is not None and unread.claim is not None else {}
+        looks = bool(limits) and self._claimer.wants_look()
+        return Exchange(
+            said=said,
+            notes=self._noter.statements(said),
+            batch=batch,
+            writes=self._writes(batch),
+            claim=self._claimer.claim(limits, coming) if limits else None,
+            look=self._claimer.find_suspects() if looks else None,
+        )
 
     async def _send(self, exchange: Exchange) -> None:
         """Run the statements of *exchange* in one transaction. While the server does, read the
@@ -183,9 +206,14 @@ class Pump:
             reach("before commit")
         exchange.sent = self._sent_at = boottime()
         meanwhile = self._read if self._unread is not None else None
-        exchange.answers = await self._session.exchange(exchange.statements, meanwhile)
+        self._sending = True
+        try:
+            exchange.answers = await self._session.exchange(exchange.statements, meanwhile)
+        finally:
+            self._sending = False
+        exchange.answered = self._session.answered_at
         if self.on_round_trip is not None:
-            self.on_round_trip(boottime() - exchange.sent)
+            self.on_round_trip(exchange.answered - exchange.sent)
         if exchange.batch:
             reach("after commit")
 
@@ -199,10 +227,12 @@ class Pump:
         if exchange.look is not None:
             self._claimer.looked(found)
         claimed: list[Job] = []
+        limits: Mapping[str, int] = {}
         if exchange.claim is not None:
+            limits = exchange.claim.limits
             claimed = self._claimer.claimed(exchange.claim, came)
             if self._claimer.now is not None:
-                self._tally.synchronise(self._claimer.now)
+                self._tally.synchronise(self._claimer.now, exchange.answered)
         self._completer.written(exchange.batch, finishing.accepted(exchange.writes, written))
         self._noter.written(exchange.said)
         self._made_partitions = False
@@ -211,9 +241,14 @@ class Pump:
             self._bell.flow.claimed()
             reach("after claim")
         self._crew.offer(self._holdings.add(claimed, exchange.sent))
-        limits = exchange.claim.limits if exchange.claim else {}
-        self._short = self._claimer.short_of(limits, claimed)
+        self._hungry = self._claimer.short_of(limits, claimed)
+        self._short = self._hungry if self._rang_at < exchange.sent else frozenset()
         return bool(claimed) or found or bool(self._completer.refused)
+
+    async def _mind_the_bells(self, hungry: Collection[str]) -> None:
+        if self._bell.note(hungry):
+            await self._read()
+            await self._bell.let_go()
 
     def _could_gather(self, limits: Mapping[str, int]) -> bool:
         """Whether outcomes had better wait for company: jobs wait here to be run, none are wanted
@@ -242,6 +277,7 @@ class Pump:
         is_over = not self._claiming and not len(self._holdings)
         if not self._tally or (self._tally.due_in and not is_over):
             return
+        await self._read()
         try:
             await self._session.run(rollups.tell(self._tally.take()))
         except psycopg.Error as error:
@@ -260,7 +296,8 @@ class Pump:
         elif self.is_deaf() or len(self._completer):
             longest = min(longest, _DEAF_POLL)
         try:
-            soonest = min(longest, self._claimer.due_in, self._tally.due_in)
+            sweep_in = self._claimer.due_in if self._may_claim else math.inf
+            soonest = min(longest, sweep_in, self._tally.due_in)
             async with asyncio.timeout(min(self._wait, soonest)):
                 await self._wake.wait()
         except TimeoutError:
@@ -299,7 +336,11 @@ class Pump:
     async def _claim_apart(self) -> bool:
         """Claim suspects, now that nothing else is in hand."""
         sent = boottime()
-        suspects = await self._session.run(self._claimer.claim_suspects())
+        self._sending = True
+        try:
+            suspects = await self._session.run(self._claimer.claim_suspects())
+        finally:
+            self._sending = False
         self._claimer.claimed_apart(bool(suspects))
         if suspects:
             reach("after claim")
@@ -352,7 +393,6 @@ class Pump:
 
     async def _connected(self) -> None:
         """Begin on a new connection: give back what a lost answer had claimed for us."""
-        await self._read()  # an answer that is here is not lost
         held = [hold.job for hold in self._holdings.all()]
         released = await self._session.run(
             jobs.release_strays(worker_id=self._worker_id, held=held)

@@ -20,6 +20,10 @@ DEADLINE = 40.0
 statement_timeout, so that it strikes only when the server is out of reach."""
 
 
+class Interrupted(Exception):
+    """What was done while statements were under way failed, which says nothing about them."""
+
+
 class Session:
     """One database connection, reopened when it breaks. For one task at a time."""
 
@@ -31,6 +35,8 @@ class Session:
         self._outage = Outage(role)
         self.opened_at = 0.0
         """When the present connection was opened, by the boot clock."""
+        self.answered_at = 0.0
+        """When the last answer to an exchange was there."""
 
     @property
     def is_open(self) -> bool:
@@ -64,8 +70,10 @@ class Session:
         meanwhile: Callable[[], Awaitable[object]] | None = None,
     ) -> list[AsyncCursor[Any]]:
         """Like :meth:`run_together`, but leave the rows in their cursors: to make them takes time.
-        *meanwhile* is called when the statements are on their way, or cannot be sent."""
-        return self._well(await self._bounded(self._pipelined(statements), meanwhile))
+        *meanwhile* is called when the statements are on their way, or cannot be sent; what it
+        raises becomes :class:`Interrupted`."""
+        sent = asyncio.get_running_loop().create_future()
+        return self._well(await self._bounded(self._pipelined(statements, sent), sent, meanwhile))
 
     @property
     def connection(self) -> AsyncConnection[Any]:
@@ -94,26 +102,34 @@ class Session:
         self._outage.end()
         return answer
 
-    async def _pipelined(self, statements: Sequence[Statement]) -> list[AsyncCursor[Any]]:
+    async def _pipelined(
+        self, statements: Sequence[Statement], sent: "asyncio.Future[None]"
+    ) -> list[AsyncCursor[Any]]:
         connection = self.connection
         # Between two Syncs of a pipeline lies one implicit transaction: it commits at the end, or
         # nothing of it happens.
         async with connection.pipeline():
             if self.is_pooled:
                 await connection.execute(SESSION, {"local": True})
-            return [await connection.execute(*statement) for statement in statements]
+            cursors = [await connection.execute(*statement) for statement in statements]
+            if not sent.done():
+                sent.set_result(None)  # heard when the Sync has left, too, and the answer is due
+        self.answered_at = boottime()
+        return cursors
 
     async def _bounded(
         self,
         work: Coroutine[Any, Any, T],
+        sent: "asyncio.Future[None] | None" = None,
         meanwhile: Callable[[], Awaitable[object]] | None = None,
     ) -> T:
         """Await *work*; give the connection up if the server does not answer by the deadline."""
         task = asyncio.create_task(work)
         try:
-            if meanwhile is not None:
-                await asyncio.sleep(0)  # the task sends, and then waits for the answer
-                await meanwhile()
+            if sent is not None and meanwhile is not None:
+                either: set[asyncio.Future[Any]] = {task, sent}
+                await asyncio.wait(either, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+                await _uninterrupted(meanwhile)
             done, _ = await asyncio.wait({task}, timeout=DEADLINE)
         except BaseException:
             await self._give_up(task)
@@ -128,6 +144,13 @@ class Session:
         task.add_done_callback(_look_away)
         await self.close()
         task.cancel()
+
+
+async def _uninterrupted(meanwhile: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await meanwhile()
+    except Exception as error:
+        raise Interrupted("what was to be done meanwhile failed") from error
 
 
 def _look_away(task: "asyncio.Future[Any]") -> None:

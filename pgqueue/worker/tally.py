@@ -96,10 +96,10 @@ class Tally:
         """Seconds until the counts are to be told."""
         return max(0.0, self._due_at - boottime()) if self._counts else float("inf")
 
-    def synchronise(self, now: datetime) -> None:
-        """The database has just said what time it is."""
+    def synchronise(self, now: datetime, read_at: float) -> None:
+        """The database has said what time it is, at *read_at* by the boot clock."""
         self._now = now
-        self._read_at = boottime()
+        self._read_at = read_at
         self._offset = now.timestamp() - self._read_at
         # Moments of one zone are subtracted as they read, a third of the cost of as they are: the
         # same, unless the clocks of that zone were changed in between.

@@ -321,4 +321,5 @@ def _is_over(hold: Hold) -> bool:
 
 
 def _is_written(parts: Parts) -> bool:
-    return not parts.holdings and not len(parts.completer) and not parts.tally
+    pending = parts.holdings or len(parts.completer) or parts.tally or parts.pump.is_claiming
+    return not pending
