@@ -20,14 +20,18 @@ from psycopg.errors import DeadlockDetected
 
 import pgqueue
 from pgqueue import Cancel, Context, Snooze, Tasks
+from pgqueue.job import Job
 from pgqueue.outcome import Outcome, Released
 from pgqueue.storage import jobs
 from pgqueue.storage.drivers import run
+from pgqueue.storage.operation import Statement
+from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker import Settings, Worker, backstop
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.executor import Executor
 from pgqueue.worker.holdings import Hold
+from pgqueue.worker.session import Interrupted, Session
 from tests.crew import make
 from tests.postgres import eventually
 from tests.rows import WORKER
@@ -656,16 +660,97 @@ def test_a_job_whose_claim_was_under_way_at_the_stop_is_given_back() -> None:
     assert [type(outcome) for outcome in outcomes] == [Released]
 
 
-def test_suspects_that_cannot_be_had_leave_time_for_the_rest() -> None:
-    crew = Crew(
-        queues={"default": 1},
+def test_an_idle_worker_that_stops_gives_back_what_it_has_just_claimed(dsn: str) -> None:
+    tasks = Tasks()
+
+    @tasks.task("work")
+    async def work() -> None: ...
+
+    async def stop_amid_a_claim() -> None:
+        claimed, gate = asyncio.Event(), asyncio.Event()
+        worker = Worker(tasks, dsn, Settings(queues={"default": 1}))
+        await worker.start()
+        session = worker.parts.pump._session
+        exchange = session.exchange
+
+        async def answer_late(*given: Any) -> Any:
+            answers = await exchange(*given)
+            if any(answer.rowcount > 1 for answer in answers):
+                claimed.set()
+                await gate.wait()
+            return answers
+
+        session.exchange = answer_late  # type: ignore[method-assign]
+        enqueue(dsn, work.job())
+        await claimed.wait()
+        closing = asyncio.create_task(worker.close())
+        await asyncio.wait({closing}, timeout=0.5)
+        gate.set()
+        await closing
+
+    asyncio.run(stop_amid_a_claim())
+    assert rows(dsn, "SELECT state, crashes FROM pgqueue.jobs") == [("available", 0)]
+
+
+def crew_of(queues: dict[str, int], on_start: Callable[[Job, float], None]) -> Crew:
+    """A crew whose jobs are of no task: each ends as soon as it is begun."""
+    return Crew(
+        queues=queues,
         prefetch=0,
         executor=Executor(Tasks(), threads=1),
-        on_start=lambda job, moment: None,
+        on_start=on_start,
         on_outcome=lambda outcome: None,
         is_fresh=lambda hold: True,
         on_stale=lambda: None,
     )
+
+
+def test_a_queue_with_many_short_jobs_does_not_keep_another_from_its_slots() -> None:
+    started: list[str] = []
+
+    async def work() -> None:
+        crew = crew_of({"many": 20_000, "few": 1}, lambda job, _: started.append(job.queue))
+        many = [Hold(make("echo")._replace(queue="many"), 0.0) for _ in range(20_000)]
+        crew.offer([*many, Hold(make("echo")._replace(queue="few"), 0.0)])
+        await until(lambda: crew.is_idle)
+
+    asyncio.run(work())
+    assert started.index("few") < 15_000
+
+
+def test_jobs_are_started_by_one_chain_of_slices_however_often_more_are_offered() -> None:
+    async def work() -> int:
+        crew = crew_of({"default": 20_000}, lambda job, _: None)
+        for _ in range(10):
+            crew.offer([Hold(make("echo")._replace(queue="default"), 0.0) for _ in range(1_500)])
+        waiting = [
+            handle
+            for handle in asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+            if handle._callback == crew.fill and not handle.cancelled()
+        ]
+        await until(lambda: crew.is_idle)
+        return len(waiting)
+
+    assert asyncio.run(work()) == 1
+
+
+def test_what_fails_while_statements_are_under_way_is_not_held_against_them(dsn: str) -> None:
+    async def work() -> bool:
+        session = Session(dsn, "pump")
+        await session.open()
+
+        async def fail() -> None:
+            raise UnicodeEncodeError("utf-8", "", 0, 1, "of something else")
+
+        with pytest.raises(Interrupted) as caught:
+            await session.exchange([Statement("SELECT 1", {})], fail)
+        return remedy(caught.value) is Remedy.BUG
+
+    assert asyncio.run(work())
+
+
+def test_suspects_that_cannot_be_had_leave_time_for_the_rest() -> None:
+    crew = crew_of({"default": 1}, lambda job, _: None)
     claimer = Claimer(crew, worker_id=WORKER, tasks=Tasks(), lease=timedelta(seconds=30))
     claimer.looked(True)
     claimer._since -= 5.0  # that long the hands took to become empty
