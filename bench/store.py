@@ -18,9 +18,15 @@ def clear(dsn: str) -> None:
 
 def settle(dsn: str, tables: str = "pgqueue.jobs") -> None:
     """What a server does between two bursts of work, so that it does not fall into one of them."""
+    analyze(dsn, tables)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+
+
+def analyze(dsn: str, tables: str) -> None:
+    """Give the planner statistics, as autovacuum would in time."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"ANALYZE {tables}")
-        connection.execute("CHECKPOINT")
 
 
 def last_id(connection: psycopg.Connection) -> int:

@@ -1,8 +1,9 @@
 """Cost of a job: write-ahead log, row versions written, CPU of server and worker.
 
-A bulk enqueue and a drain by one worker, a checkpoint before each (so full-page images are few for
-all alike: a long-lived table pays more). The worker's CPU is that of its process from the moment it
-may claim; the clients' of a bare loop is that of its one process.
+A bulk enqueue and a drain by one worker, after a checkpoint and without one between: a job that
+waits across a checkpoint costs its share of an image of its page besides (beside the peers all do).
+The worker's CPU is that of its process from the moment it may claim; the clients' of a bare loop is
+that of its one process.
 """
 
 import os
@@ -39,7 +40,7 @@ def _ours(setting: Setting) -> Iterator[Figure]:
         versions = row_versions(connection, "pgqueue")
         used = _used(connection, [os.getpid()], lambda: enqueueing.enqueue_bulk(dsn, jobs))
         yield from _figures(OURS, "enqueue", used, jobs)
-        store.settle(dsn)
+        store.analyze(dsn, "pgqueue.jobs")
         workers.pause(dsn)
         with workers.workers(dsn, 1) as team:
             used = _used(connection, team.pids, lambda: workers.drain(dsn, team, jobs))
@@ -57,7 +58,7 @@ def _bare(setting: Setting, clients: Clients) -> Iterator[Figure]:
         versions = row_versions(connection, "bare")
         used = _used(connection, [os.getpid()], lambda: fused.insert_bulk(dsn, jobs))
         yield from _figures(who, "enqueue", used, jobs)
-        store.settle(dsn, "bare.live")
+        store.analyze(dsn, "bare.live")
         drain: Callable[[], float] = lambda: clients.together(fused.drain, dsn, BATCH)  # noqa: E731
         yield from _figures(who, "drain", _used(connection, clients.pids, drain), jobs)
         yield from _versions(connection, "bare", versions, who, jobs)

@@ -25,11 +25,15 @@ _SLOW_US = 600
 _SLOW_US_A_JOB = 20
 """A search of a healthy head takes a tenth of this."""
 _SLOW_IN_A_ROW = 3
+_VERY_SLOW = 2
+"""So many times slower, and once is enough."""
 _SPAN = 20_000
 _SPAN_US = 4_000
 _SHARE = 0.1
 _TRIAL_SHARE = 0.02
-_FIRST_TRIAL = 2.0
+_FIRST_TRIAL, _LAST_TRIAL = 2.0, 60.0
+"""Seconds until the head is searched again. Twice as long each time: a job that comes in meanwhile
+waits for a search that is slow."""
 
 
 class Cursors:
@@ -40,6 +44,7 @@ class Cursors:
         self._bands: dict[str, dict[int, tuple[datetime, int]]] = {}
         self._slow_in_a_row = 0
         self._trial_at = 0.0
+        self._trial_pause = _FIRST_TRIAL
         self._high: int | None = None
         self._span = _SPAN
         self._sweep_at = 0.0
@@ -83,11 +88,13 @@ class Cursors:
         """Learn from a claim that searched from the head; return whether cursors are new."""
         if not _is_slow(claim):
             self._slow_in_a_row = 0
+            self._trial_pause = _FIRST_TRIAL
             self._bands.clear()
             return False
-        self._slow_in_a_row += 1
-        pause = max(_FIRST_TRIAL, claim.search_us / 1e6 / _TRIAL_SHARE)
-        self._trial_at = now + pause
+        self._slow_in_a_row += _SLOW_IN_A_ROW if _is_slow(claim, _VERY_SLOW) else 1
+        self._trial_at = now + max(self._trial_pause, claim.search_us / 1e6 / _TRIAL_SHARE)
+        if self.in_use:
+            self._trial_pause = min(2 * self._trial_pause, _LAST_TRIAL)
         if self.in_use or self._slow_in_a_row < _SLOW_IN_A_ROW:
             return False
         for queue in limits:
@@ -150,5 +157,5 @@ class Cursors:
                     self._bands[queue][priority] = max(place, (claim.at, _LAST_ID))
 
 
-def _is_slow(claim: Claimed) -> bool:
-    return claim.search_us > _SLOW_US + _SLOW_US_A_JOB * len(claim.jobs)
+def _is_slow(claim: Claimed, times: int = 1) -> bool:
+    return claim.search_us > times * (_SLOW_US + _SLOW_US_A_JOB * len(claim.jobs))
