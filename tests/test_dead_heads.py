@@ -205,6 +205,23 @@ def test_a_job_that_committed_late_is_found_behind_the_cursor(
 
 
 @pytest.mark.usefixtures("no_trial")
+def test_many_that_committed_late_are_claimed_as_fast_as_others_once_they_are_found(
+    dsn: str, worker: Connection
+) -> None:
+    with snapshot_held(dsn), psycopg.connect(dsn) as application:
+        bury(worker, 60_000)
+        late = [
+            each.id for each in enqueue_many(application, [NewJob("work", queue="default")] * 1_000)
+        ]
+        desk = Desk(worker)
+        desk.slow_down()
+        for _ in range(20):  # from behind them
+            add(worker, 10)
+            desk.claim()
+        application.commit()
+        desk.claim_until(set(late), turns=500)
+
+
 def test_jobs_that_were_given_back_are_found_behind_the_cursor(
     dsn: str, worker: Connection
 ) -> None:

@@ -4,8 +4,8 @@
 -- By primary key, for its dead rows can be counted beforehand by their ids, and its live ones too: a
 -- span that is small enough takes milliseconds, whatever lies there. No other condition stands beside
 -- the ids, or a partial index on the head that is slow would look better. One worker at a time.
--- Returns at least one row: an id or NULL, where the span begins, and how many microseconds it took
--- (NULL: another worker is looking).
+-- Returns at least one row: a job (id, queue, priority, run_at) or NULLs, where the span begins, and how
+-- many microseconds it took (NULL: another worker is looking).
 WITH span AS MATERIALIZED (
     SELECT newest.high - %(size)s::bigint AS low, newest.high
     FROM (
@@ -20,10 +20,10 @@ WITH span AS MATERIALIZED (
     WHERE id >= (SELECT low FROM span) AND id < (SELECT high FROM span)
         AND (SELECT is_mine FROM turn)
 ), behind AS MATERIALIZED (
-    SELECT waiting.id
+    SELECT waiting.*
     FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS share (queue, free)
     CROSS JOIN LATERAL (
-        SELECT near.id
+        SELECT near.id, near.queue, near.priority, near.run_at
         FROM near
         JOIN unnest(
             %(band_queues)s::text[], %(priorities)s::bigint[], %(run_ats)s::timestamptz[],
@@ -41,7 +41,7 @@ WITH span AS MATERIALIZED (
     SELECT count(*) AS found, clock_timestamp() AS ended_at FROM behind
 )
 SELECT
-    behind.id, span.low,
+    behind.id, behind.queue, behind.priority, behind.run_at, span.low,
     CASE WHEN turn.is_mine
         THEN (extract(epoch FROM search.ended_at - statement_timestamp()) * 1000000)::bigint END
 FROM search

@@ -95,10 +95,19 @@ def claimed(rows: list[Row]) -> Claimed:
     return Claimed(jobs, search_us=summary.attempt, at=summary.run_at)
 
 
+class Found(NamedTuple):
+    """A job that waits behind a band's place."""
+
+    id: int
+    queue: str
+    priority: int
+    run_at: datetime
+
+
 class Behind(NamedTuple):
     """What a look behind the cursors came to."""
 
-    ids: list[int]
+    jobs: list[Found]
     low: int
     """Where the span began that was looked at."""
     took_us: int | None
@@ -133,8 +142,9 @@ def find_behind(
 
 
 def behind(rows: list[Row]) -> Behind:
-    """Turn the rows of a look into ids."""
-    return Behind([row[0] for row in rows if row[0] is not None], rows[0][1], rows[0][2])
+    """Turn the rows of a look into what it found."""
+    found = [Found._make(row[:4]) for row in rows if row[0] is not None]
+    return Behind(found, *rows[0][4:])
 
 
 def find_horizon() -> Operation[str | None]:

@@ -153,7 +153,7 @@ class Claimer:
         else:
             self.cursors.searched_beyond(claim.limits, came)
         if claim.sweeps:
-            self.cursors.swept(claiming.behind(answers[1]), now)
+            self.cursors.swept(claim.limits, claiming.behind(answers[1]), now)
         return came.jobs
 
     def claim_suspects(self) -> Operation[list[Job]]:

@@ -11,6 +11,7 @@ Nothing depends on a cursor being right: one that is too far ahead makes the job
 the sweep, at most ``bound``.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -123,14 +124,24 @@ class Cursors:
         """The highest id to look at next (None: the newest there is), and how many below it."""
         return self._high, self._span
 
-    def swept(self, look: Behind, now: float) -> None:
-        """Learn from a look behind the cursors."""
+    def swept(self, limits: Mapping[str, int], look: Behind, now: float) -> None:
+        """Learn from a look behind the cursors for up to ``limits[queue]`` jobs of each queue.
+
+        A few are claimed by their ids. Where there may be more, as after a long transaction or a
+        pause, the cursor goes back to the first of them."""
         if look.took_us is None:  # another worker sweeps for us
             self._sweep_at = now + 1.0
             return
         if self._cycle_began is None:
             self._cycle_began = now
-        self.found.extend(look.ids)
+        counts = Counter(job.queue for job in look.jobs)
+        for job in look.jobs:
+            places = self._bands.get(job.queue)
+            if places is None or counts[job.queue] < limits[job.queue]:
+                self.found.append(job.id)
+            else:
+                before = (job.run_at, job.id - 1)
+                places[job.priority] = min(places.get(job.priority, before), before)
         self._sweep_at = now + look.took_us / 1e6 / _SHARE
         growth = _SPAN_US / max(look.took_us, 1)
         self._span = int(min(max(self._span * min(growth, 2.0), 1000), 2**40))
