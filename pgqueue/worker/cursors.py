@@ -26,8 +26,6 @@ _SLOW_US = 600
 _SLOW_US_A_JOB = 20
 """A search of a healthy head takes a tenth of this."""
 _SLOW_IN_A_ROW = 3
-_VERY_SLOW = 2
-"""So many times slower, and once is enough."""
 _SPAN = 20_000
 _SPAN_US = 4_000
 _SHARE = 0.1
@@ -92,7 +90,7 @@ class Cursors:
             self._trial_pause = _FIRST_TRIAL
             self._bands.clear()
             return False
-        self._slow_in_a_row += _SLOW_IN_A_ROW if _is_slow(claim, _VERY_SLOW) else 1
+        self._slow_in_a_row += 1
         self._trial_at = now + max(self._trial_pause, claim.search_us / 1e6 / _TRIAL_SHARE)
         if self.in_use:
             self._trial_pause = min(2 * self._trial_pause, _LAST_TRIAL)
@@ -168,5 +166,5 @@ class Cursors:
                     self._bands[queue][priority] = max(place, (claim.at, _LAST_ID))
 
 
-def _is_slow(claim: Claimed, times: int = 1) -> bool:
-    return claim.search_us > times * (_SLOW_US + _SLOW_US_A_JOB * len(claim.jobs))
+def _is_slow(claim: Claimed) -> bool:
+    return claim.search_us > _SLOW_US + _SLOW_US_A_JOB * len(claim.jobs)
