@@ -1,6 +1,7 @@
 """What makes the head of a queue slow must not matter: an old snapshot that is held, a crowd of
 jobs that nobody knows. Jobs are claimed past it, and what comes in behind is found all the same."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -220,6 +221,25 @@ def test_many_that_committed_late_are_claimed_as_fast_as_others_once_they_are_fo
             desk.claim()
         application.commit()
         desk.claim_until(set(late), turns=500)
+
+
+def test_a_slow_claim_that_its_bytes_cut_short_has_not_found_the_end_of_its_queue(
+    dsn: str, worker: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with snapshot_held(dsn):
+        bury(worker, 60_000)
+        desk = Desk(worker)
+        desk.slow_down()
+        desk.claim()
+        monkeypatch.setattr(cursors, "_SLOW_US", -(10**9))  # as on a machine that stands still
+        large = NewJob("work", args=json.dumps({"text": "x" * 1_500_000}))
+        added = [each.id for each in enqueue_many(worker, [large] * 8)]
+        desk.claimer.cursors._sweep_at = boottime() + 3600
+        desk.claimer.cursors._trial_at = boottime() + 3600
+        first, second = [job.id for job in desk.claim()], [job.id for job in desk.claim()]
+        assert first == added[: len(first)]
+        assert 0 < len(first) < 8
+        assert second == added[len(first) :]
 
 
 def test_jobs_that_were_given_back_are_found_behind_the_cursor(

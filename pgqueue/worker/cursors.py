@@ -156,11 +156,12 @@ class Cursors:
 
     def _advance(self, limits: Mapping[str, int], claim: Claimed) -> None:
         """After a slow search: skip what it walked over. A band that was searched to its end is
-        entered at the present from now on."""
+        entered at the present from now on; not the one of the last job that came, behind which
+        there may be more than the claim's bytes had room for."""
         self._follow(claim.jobs)
-        for queue, limit in limits.items():
+        for queue in limits:
             found = [job.priority for job in claim.jobs if job.queue == queue]
-            last = max(found) if len(found) >= limit else _PRIORITIES
+            last = max(found, default=_PRIORITIES)
             for priority, place in self._bands[queue].items():
                 if priority < last:
                     self._bands[queue][priority] = max(place, (claim.at, _LAST_ID))

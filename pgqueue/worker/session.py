@@ -112,8 +112,7 @@ class Session:
             if self.is_pooled:
                 await connection.execute(SESSION, {"local": True})
             cursors = [await connection.execute(*statement) for statement in statements]
-            if not sent.done():
-                sent.set_result(None)  # heard when the Sync has left, too, and the answer is due
+            sent.set_result(None)  # heard when the Sync has left, too, and the answer is due
         self.answered_at = boottime()
         return cursors
 
