@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import psycopg
@@ -14,23 +15,29 @@ from pgqueue.worker.session import Session
 from tests.rows import add, claim_one, job_row, lapse
 
 
+@contextlib.asynccontextmanager
+async def at_work(maintenance: Maintenance) -> AsyncIterator[None]:
+    """Its chores run, until the ``async with`` ends."""
+    chores = asyncio.create_task(maintenance.run())
+    try:
+        yield
+    finally:
+        chores.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await chores
+        await maintenance.session.close()
+
+
 def test_after_an_outage_the_living_renew_before_anything_is_rescued(dsn: str) -> None:
     """Every lease has run out then, and whoever is back first would take the jobs of all."""
     lease = timedelta(seconds=2)
 
     async def rescued_after(connection: psycopg.Connection, job_id: int) -> float:
         maintenance = Maintenance(Session(dsn, "maintenance"), Settings(lease=lease))
-        chores = asyncio.create_task(maintenance.run())
-        try:
-            async with asyncio.timeout(30):
-                while job_row(connection, job_id).state == "running":
-                    await asyncio.sleep(0.02)
+        async with at_work(maintenance), asyncio.timeout(30):
+            while job_row(connection, job_id).state == "running":
+                await asyncio.sleep(0.02)
             return boottime() - maintenance.session.opened_at
-        finally:
-            chores.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await chores
-            await maintenance.session.close()
 
     with psycopg.connect(dsn, autocommit=True) as connection:
         job_id = add(connection)
@@ -60,17 +67,10 @@ def test_a_worker_that_froze_in_the_middle_of_a_chore_lets_the_living_renew_firs
         patience = lease.total_seconds() / 3 + 2.5
         frost = Chore("freeze", freeze, due_at=boottime() + patience)
         maintenance._chores.insert(0, frost)
-        chores = asyncio.create_task(maintenance.run())
-        try:
-            async with asyncio.timeout(30):
-                while not woke_at or job_row(connection, job_id).state == "running":
-                    await asyncio.sleep(0.02)
+        async with at_work(maintenance), asyncio.timeout(30):
+            while not woke_at or job_row(connection, job_id).state == "running":
+                await asyncio.sleep(0.02)
             return boottime() - woke_at[0]
-        finally:
-            chores.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await chores
-            await maintenance.session.close()
 
     with psycopg.connect(dsn, autocommit=True) as connection:
         job_id = add(connection)
