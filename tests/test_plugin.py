@@ -92,6 +92,24 @@ def test_an_applications_own_tables_are_prepared_once(tmp_path: Path, own_server
     assert databases(dsn) == before
 
 
+def test_what_a_test_has_locked_is_free_when_the_next_begins(
+    tmp_path: Path, server: Databases
+) -> None:
+    """However busy the server is: a connection that is closed rolls back when it comes to it."""
+    (tmp_path / "test_locks.py").write_text(
+        "import os, signal, threading\n"
+        "LOCK = 'SELECT pg_try_advisory_xact_lock(1, 1)'\n"
+        "def test_takes_it_and_its_server_process_stands_still(pgqueue_connection):\n"
+        "    assert pgqueue_connection.execute(LOCK).fetchone()[0]\n"
+        "    pid = pgqueue_connection.info.backend_pid\n"
+        "    os.kill(pid, signal.SIGSTOP)\n"
+        "    threading.Timer(0.5, os.kill, (pid, signal.SIGCONT)).start()\n"
+        "def test_takes_it_again(pgqueue_connection):\n"
+        "    assert pgqueue_connection.execute(LOCK).fetchone()[0]\n"
+    )
+    assert "2 passed" in run_pytest(tmp_path, PGQUEUE_TEST_DSN=server.dsn)
+
+
 def databases(dsn: str) -> set[str]:
     with psycopg.connect(dsn) as connection:
         return {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
