@@ -4,7 +4,7 @@ jobs that nobody knows. Jobs are claimed past it, and what comes in behind is fo
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -21,6 +21,7 @@ from pgqueue.worker import cursors
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
+from pgqueue.worker.cursors import Cursors
 from pgqueue.worker.executor import Executor
 from pgqueue.worker.outlook import Outlook
 from tests.rows import WORKER
@@ -186,6 +187,48 @@ def pages(connection: Connection, statement: Statement) -> int:
     assert row
     plan = row[0][0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def test_what_looks_at_the_jobs_that_wait_passes_a_dead_head_once(
+    dsn: str, worker: Connection
+) -> None:
+    with snapshot_held(dsn):
+        bury(worker, 30_000)
+        add(worker, 20)
+        add(worker, 20, priority=7)
+        once = pages(worker, Statement("SELECT * FROM pgqueue.waiting_bands()", {}))
+        assert once > 500, "the head is long indeed"
+        for look in (
+            "SELECT * FROM pgqueue.waiting_ages()",
+            "SELECT * FROM pgqueue.find_unserved()",
+            "SELECT * FROM pgqueue.count_queues()",
+            "SELECT * FROM pgqueue.measure_backlogs()",
+        ):
+            assert pages(worker, Statement(look, {})) < 1.5 * once, look
+
+
+def searched(places: Cursors, *queues: str, slow: bool) -> None:
+    """Tell of a claim that searched these queues from their heads."""
+    claim = claiming.Claimed([], 50_000 if slow else 50, datetime.now(UTC))
+    places.searched(dict.fromkeys(queues, 10), claim, boottime())
+
+
+def test_a_slow_head_is_left_although_the_claims_of_another_queue_are_fast() -> None:
+    places = Cursors({"slow": [100], "fast": [100]})
+    for _ in range(3):
+        searched(places, "slow", "fast", slow=True)
+        searched(places, "fast", slow=False)
+    assert [band.queue for band in places.places()] == ["slow"]
+
+
+def test_a_fast_head_gives_up_no_cursor_but_its_own() -> None:
+    places = Cursors({"slow": [100], "fast": [100]})
+    for _ in range(3):
+        searched(places, "slow", "fast", slow=True)
+    searched(places, "fast", slow=False)
+    assert [band.queue for band in places.places()] == ["slow"]
+    searched(places, "slow", slow=False)
+    assert not places.in_use
 
 
 @pytest.mark.usefixtures("no_trial")

@@ -41,7 +41,9 @@ class Cursors:
     def __init__(self, priorities: Mapping[str, Sequence[int]]) -> None:
         self._declared = {queue: tuple(known) for queue, known in priorities.items()}
         self._bands: dict[str, dict[int, tuple[datetime, int]]] = {}
-        self._slow_in_a_row = 0
+        self._slow_in_a_row: Counter[str] = Counter()
+        """How many of the last searches were slow, by queue: one that is fast says nothing of the
+        others."""
         self._trial_at = 0.0
         self._trial_pause = _FIRST_TRIAL
         self._high: int | None = None
@@ -86,18 +88,21 @@ class Cursors:
     def searched(self, limits: Mapping[str, int], claim: Claimed, now: float) -> bool:
         """Learn from a claim that searched from the head; return whether cursors are new."""
         if not _is_slow(claim):
-            self._slow_in_a_row = 0
-            self._trial_pause = _FIRST_TRIAL
-            self._bands.clear()
+            for queue in limits:
+                self._slow_in_a_row.pop(queue, None)
+                self._bands.pop(queue, None)
+            if not self.in_use:
+                self._trial_pause = _FIRST_TRIAL
             return False
-        self._slow_in_a_row += 1
+        self._slow_in_a_row.update(limits.keys())
         self._trial_at = now + max(self._trial_pause, claim.search_us / 1e6 / _TRIAL_SHARE)
         if self.in_use:
             self._trial_pause = min(2 * self._trial_pause, _LAST_TRIAL)
-        if self.in_use or self._slow_in_a_row < _SLOW_IN_A_ROW:
+        left = [queue for queue in limits if self._slow_in_a_row[queue] >= _SLOW_IN_A_ROW]
+        if self._bands.keys() >= set(left):
             return False
-        for queue in limits:
-            self._bands[queue] = dict.fromkeys(self._declared.get(queue, ()), (_START, 0))
+        for queue in left:
+            self._begin(queue)
         self._advance(limits, claim)
         self._high, self._cycle_began, self._sweep_at = None, None, now
         self.bound = None
@@ -107,7 +112,7 @@ class Cursors:
         """Learn from a claim that began at the cursors."""
         self.found.clear()
         for queue in limits:
-            self._bands.setdefault(queue, {})
+            self._begin(queue)
         if _is_slow(claim):
             self._advance(limits, claim)
         else:
@@ -148,11 +153,17 @@ class Cursors:
             self.bound = now - self._cycle_began
             self._high, self._cycle_began = None, None
 
+    def _begin(self, queue: str) -> None:
+        """Have cursors in *queue*, if there are none: before the first job of each priority."""
+        self._bands.setdefault(queue, dict.fromkeys(self._declared.get(queue, ()), (_START, 0)))
+
     def _follow(self, jobs: Sequence[Job]) -> None:
         """Move each cursor behind the last job that was claimed from its band."""
         for job in jobs:
-            places = self._bands[job.queue]
-            places[job.priority] = max(places.get(job.priority, (_START, 0)), (job.run_at, job.id))
+            places = self._bands.get(job.queue)
+            if places is not None:
+                place = places.get(job.priority, (_START, 0))
+                places[job.priority] = max(place, (job.run_at, job.id))
 
     def _advance(self, limits: Mapping[str, int], claim: Claimed) -> None:
         """After a slow search: skip what it walked over. A band that was searched to its end is
@@ -162,9 +173,10 @@ class Cursors:
         for queue in limits:
             found = [job.priority for job in claim.jobs if job.queue == queue]
             last = max(found, default=_PRIORITIES)
-            for priority, place in self._bands[queue].items():
+            places = self._bands.get(queue, {})
+            for priority, place in places.items():
                 if priority < last:
-                    self._bands[queue][priority] = max(place, (claim.at, _LAST_ID))
+                    places[priority] = max(place, (claim.at, _LAST_ID))
 
 
 def _is_slow(claim: Claimed) -> bool:

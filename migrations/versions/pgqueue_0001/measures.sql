@@ -18,21 +18,34 @@ BEGIN ATOMIC
         ) AS sample
         GROUP BY sample.queue
     ), filled AS MATERIALIZED (
-        SELECT band.queue FROM pgqueue.waiting_bands() AS band
-        UNION SELECT suspect.queue FROM suspect
+        SELECT band.queue,
+            array_agg(band.priority ORDER BY band.priority) AS priorities,
+            array_agg(band.first_run_at ORDER BY band.priority) AS starts,
+            array_agg(band.below ORDER BY band.priority) AS belows
+        FROM pgqueue.waiting_bands() AS band
+        GROUP BY band.queue
     )
-    SELECT filled.queue, rule.threshold, plain.jobs + coalesce(suspect.jobs, 0)
+    SELECT coalesce(filled.queue, suspect.queue), rule.threshold,
+        plain.jobs + coalesce(suspect.jobs, 0)
     FROM filled
-    CROSS JOIN LATERAL pgqueue.rule_for('backlog', filled.queue) AS rule
+    FULL JOIN suspect ON suspect.queue = filled.queue
+    CROSS JOIN LATERAL pgqueue.rule_for('backlog', coalesce(filled.queue, suspect.queue)) AS rule
     CROSS JOIN LATERAL (
         SELECT count(*) AS jobs
         FROM (
-            SELECT FROM pgqueue.jobs AS job
-            WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = filled.queue
+            SELECT
+            FROM unnest(filled.priorities, filled.starts, filled.belows)
+                AS band (priority, first_run_at, below)
+            CROSS JOIN LATERAL (
+                SELECT FROM pgqueue.jobs AS job
+                WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = filled.queue
+                    AND (job.priority, job.run_at) >= (band.priority, band.first_run_at)
+                    AND job.priority < band.below
+                LIMIT ceil(rule.threshold)::bigint
+            ) AS job
             LIMIT ceil(rule.threshold)::bigint
         ) AS sample
-    ) AS plain
-    LEFT JOIN suspect ON suspect.queue = filled.queue;
+    ) AS plain;
 END;
 
 -- How many jobs of each queue died within its rule's look_back: of the latest 10,000 deaths.
@@ -101,12 +114,17 @@ BEGIN ATOMIC
             waited.average::numeric, extract(epoch FROM waiting.age)::numeric) AS value
         FROM waited
         FULL JOIN pgqueue.waiting_ages() AS waiting ON waiting.queue = waited.queue
+    ), unserved AS MATERIALIZED (
+        SELECT waiting.queue, waiting.task, waiting.has_worker, extract(epoch FROM now()
+            - greatest(waiting.oldest_run_at, '0001-01-02'::timestamptz))::numeric AS age
+        FROM pgqueue.find_unserved() AS waiting
     ), stopped AS MATERIALIZED (
-        SELECT counted.queue, extract(epoch FROM now() - counted.oldest_run_at)::numeric AS value
-        FROM pgqueue.count_queues(1, 1000, 1000) AS counted
-        WHERE counted.workers = 0 AND counted.oldest_run_at IS NOT NULL AND NOT EXISTS (
+        SELECT unserved.queue, max(unserved.age) AS value
+        FROM unserved
+        WHERE NOT unserved.has_worker AND NOT EXISTS (
             SELECT FROM pgqueue.queues AS settings
-            WHERE settings.name = counted.queue AND settings.paused_at IS NOT NULL)
+            WHERE settings.name = unserved.queue AND settings.paused_at IS NOT NULL)
+        GROUP BY unserved.queue
     ), found AS (
         SELECT 'backlog' AS alert, measure.queue, '' AS subject, measure.value, measure.threshold,
             measure.value >= measure.threshold AS is_reached,
@@ -138,13 +156,9 @@ BEGIN ATOMIC
             waiting.age >= rule.threshold,
             format('task %s waits for %s, and no living worker of its queue knows it', waiting.task,
                 pgqueue.in_words(make_interval(secs => waiting.age::float8)))
-        FROM (
-            SELECT unserved.queue, unserved.task, extract(epoch FROM now() - greatest(
-                unserved.oldest_run_at, '0001-01-02'::timestamptz))::numeric AS age
-            FROM pgqueue.find_unserved() AS unserved
-            WHERE unserved.has_worker
-        ) AS waiting
+        FROM unserved AS waiting
         CROSS JOIN LATERAL pgqueue.rule_for('unserved_task', waiting.queue) AS rule
+        WHERE waiting.has_worker
         UNION ALL
         SELECT 'no_worker', stopped.queue, '', stopped.value, rule.threshold,
             stopped.value >= rule.threshold,

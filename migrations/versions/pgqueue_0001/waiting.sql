@@ -49,50 +49,43 @@ BEGIN ATOMIC
 END;
 
 -- The queues that have available jobs (at most so many), each priority in them (at most 100), and
--- the first job of each: one probe of jobs_available a row, by skipping from one to the next. Jobs
--- that crashed a worker are apart, in jobs_suspect.
+-- the first job of each: one probe of jobs_available a row, by skipping from one to the next. Whoever
+-- looks further begins at first_run_at: while an old snapshot is held, all that was ever claimed lies
+-- before it, and to pass that once is enough. below: where the next priority of the queue begins.
+-- Jobs that crashed a worker are apart, in jobs_suspect.
 CREATE FUNCTION pgqueue.waiting_bands(most bigint DEFAULT 1000)
-RETURNS TABLE (queue text, priority smallint, first_run_at timestamptz)
+RETURNS TABLE (queue text, priority smallint, first_run_at timestamptz, below integer)
 LANGUAGE sql STABLE
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET jit = off
 BEGIN ATOMIC
-    WITH RECURSIVE filled AS (
-        (SELECT job.queue FROM pgqueue.jobs AS job
+    WITH RECURSIVE step AS (
+        (SELECT job.queue, job.priority, job.run_at, 1 AS nth_queue, 1 AS nth_priority
+         FROM pgqueue.jobs AS job
          WHERE job.state = 'available' AND job.crashes = 0
-         ORDER BY job.queue
+         ORDER BY job.queue, job.priority, job.run_at
          LIMIT 1)
         UNION ALL
-        SELECT (
-            SELECT job.queue FROM pgqueue.jobs AS job
-            WHERE job.state = 'available' AND job.crashes = 0 AND job.queue > filled.queue
-            ORDER BY job.queue
-            LIMIT 1)
-        FROM filled
-        WHERE filled.queue IS NOT NULL
+        SELECT next.queue, next.priority, next.run_at,
+            step.nth_queue + CASE WHEN next.queue = step.queue THEN 0 ELSE 1 END,
+            CASE WHEN next.queue = step.queue THEN step.nth_priority + 1 ELSE 1 END
+        FROM step
+        CROSS JOIN LATERAL (
+            SELECT job.queue, job.priority, job.run_at FROM pgqueue.jobs AS job
+            WHERE job.state = 'available' AND job.crashes = 0
+                AND (job.queue, job.priority) > (step.queue,
+                    CASE WHEN step.nth_priority < 100 THEN step.priority ELSE 32767::smallint END)
+            ORDER BY job.queue, job.priority, job.run_at
+            LIMIT 1
+        ) AS next
+        WHERE step.nth_queue <= most
     )
-    SELECT found.queue, band.priority, band.run_at
-    FROM (SELECT filled.queue FROM filled WHERE filled.queue IS NOT NULL LIMIT most) AS found
-    CROSS JOIN LATERAL (
-        WITH RECURSIVE step AS (
-            (SELECT job.priority, job.run_at FROM pgqueue.jobs AS job
-             WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = found.queue
-             ORDER BY job.priority, job.run_at
-             LIMIT 1)
-            UNION ALL
-            SELECT next.priority, next.run_at
-            FROM step
-            CROSS JOIN LATERAL (
-                SELECT job.priority, job.run_at FROM pgqueue.jobs AS job
-                WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = found.queue
-                    AND job.priority > step.priority
-                ORDER BY job.priority, job.run_at
-                LIMIT 1
-            ) AS next
-        )
-        SELECT step.priority, step.run_at FROM step LIMIT 100
-    ) AS band;
+    SELECT step.queue, step.priority, step.run_at,
+        lead(step.priority::integer, 1, 32768) OVER (
+            PARTITION BY step.queue ORDER BY step.priority)
+    FROM step
+    WHERE step.nth_queue <= most;
 END;
 
 -- How every queue stands. Each is counted up to a share of *budget* rows of jobs_available, at most
@@ -113,7 +106,10 @@ SET enable_bitmapscan = off
 SET jit = off
 BEGIN ATOMIC
     WITH found AS MATERIALIZED (
-        SELECT band.queue, min(band.first_run_at) AS oldest
+        SELECT band.queue, min(band.first_run_at) AS oldest,
+            array_agg(band.priority ORDER BY band.priority) AS priorities,
+            array_agg(band.first_run_at ORDER BY band.priority) AS starts,
+            array_agg(band.below ORDER BY band.priority) AS belows
         FROM pgqueue.waiting_bands(most) AS band
         GROUP BY band.queue
     ), suspect AS MATERIALIZED (
@@ -189,8 +185,16 @@ BEGIN ATOMIC
     LEFT JOIN LATERAL (
         SELECT count(*) AS size
         FROM (
-            SELECT FROM pgqueue.jobs AS job
-            WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = found.queue
+            SELECT
+            FROM unnest(found.priorities, found.starts, found.belows)
+                AS band (priority, first_run_at, below)
+            CROSS JOIN LATERAL (
+                SELECT FROM pgqueue.jobs AS job
+                WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = found.queue
+                    AND (job.priority, job.run_at) >= (band.priority, band.first_run_at)
+                    AND job.priority < band.below
+                LIMIT limits.share
+            ) AS job
             LIMIT limits.share
         ) AS sample
     ) AS available ON found.queue IS NOT NULL
@@ -220,7 +224,7 @@ BEGIN ATOMIC
             WITH head AS MATERIALIZED (
                 SELECT job.run_at, job.id FROM pgqueue.jobs AS job
                 WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = band.queue
-                    AND job.priority = band.priority
+                    AND job.priority = band.priority AND job.run_at >= band.first_run_at
                 ORDER BY job.run_at, job.id
                 LIMIT ends
             ), tail AS MATERIALIZED (
@@ -272,7 +276,7 @@ BEGIN ATOMIC
             CROSS JOIN LATERAL (
                 SELECT job.task, job.run_at FROM pgqueue.jobs AS job
                 WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = band.queue
-                    AND job.priority = band.priority
+                    AND job.priority = band.priority AND job.run_at >= band.first_run_at
                 ORDER BY job.run_at, job.id
                 LIMIT ends
             ) AS job
