@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bench.measures import TITLES
 from bench.plots import write_plots
+from bench.reasons import reasons
 from bench.report import Report
 from bench.table import table
 from bench.targets import Verdict, verdicts
@@ -16,8 +17,8 @@ KEPT = {"bench": DIRECTORY / "bench.json", "peers": DIRECTORY / "peers.json"}
 _HEAD = """# Results
 
 Written by `make bench` and `make bench-peers` with `ARGS=--keep`, from `results/`; not to edit.
-Ratios of one run can be compared between machines, absolute figures cannot. Why a target was missed
-stands in [ARCHITECTURE.md](../ARCHITECTURE.md#speed).
+Ratios of one run can be compared between machines, absolute figures cannot. What was tried to reach
+the targets stands in [ARCHITECTURE.md](../ARCHITECTURE.md#speed).
 """
 _REACHED = {True: "reached", False: "**missed**", None: "not measured"}
 
@@ -50,6 +51,7 @@ def _targets(found: list[Verdict]) -> str:
         for each in found
     ]
     reached = sum(each.reached is True for each in found)
+    missed = [f"{each.what} {each.target}" for each in found if each.reached is False]
     return "\n".join(
         [
             f"## The targets: {reached} of {len(found)} reached\n",
@@ -57,6 +59,7 @@ def _targets(found: list[Verdict]) -> str:
             "|---|---|---|---|---|",
             *rows,
             "",
+            *(["### Why not\n", *reasons(missed), ""] if missed else []),
         ]
     )
 
