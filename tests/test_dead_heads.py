@@ -23,6 +23,7 @@ from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.cursors import Cursors
 from pgqueue.worker.executor import Executor
+from pgqueue.worker.lane import AHEAD_BYTES
 from pgqueue.worker.outlook import Outlook
 from tests.rows import WORKER
 
@@ -283,6 +284,27 @@ def test_a_slow_claim_that_its_bytes_cut_short_has_not_found_the_end_of_its_queu
         assert first == added[: len(first)]
         assert 0 < len(first) < 8
         assert second == added[len(first) :]
+
+
+@pytest.mark.usefixtures("no_trial")
+def test_what_was_found_behind_the_cursors_is_claimed_within_the_bytes_that_may_be_held(
+    dsn: str, worker: Connection
+) -> None:
+    with snapshot_held(dsn), psycopg.connect(dsn) as application:
+        bury(worker, 60_000)
+        large = NewJob("work", args=json.dumps({"text": "x" * 1_500_000}))
+        late = {each.id for each in enqueue_many(application, [large] * 8)}
+        desk = Desk(worker)
+        desk.slow_down()
+        add(worker, 10)
+        desk.claim()
+        application.commit()
+        until = boottime() + 30
+        while late and boottime() < until:
+            claimed = desk.claim()
+            assert sum(len(job.args) for job in claimed) <= AHEAD_BYTES // 2
+            late -= {job.id for job in claimed}
+        assert not late
 
 
 def test_jobs_that_were_given_back_are_found_behind_the_cursor(

@@ -5,7 +5,7 @@
 -- that nobody knows do the same. So each band (a priority of a queue) is entered behind the last job
 -- that was claimed from it. A band's part of the index reaches up to the next band, so that a priority
 -- nobody has seen yet is found at once. What came in behind the cursors is found by find_behind.sql,
--- and named in found.
+-- and named in found: of that, as much as the bytes of all queues allow; the rest is found again.
 -- "crashes < 1" there is "= 0" without being what jobs_available says of itself: by primary key.
 -- LIMIT stands outside the bands' LATERAL: they are searched in order, and no further than needed.
 -- Returns what claim_jobs.sql returns.
@@ -41,18 +41,24 @@ WITH candidates AS MATERIALIZED (
         SELECT FROM pgqueue.queues WHERE name = share.queue AND paused_at IS NOT NULL
     )
     UNION ALL
-    SELECT id
+    SELECT behind.id
     FROM (
-        SELECT id
-        FROM pgqueue.jobs
-        WHERE id = ANY(%(found)s::bigint[]) AND state = 'available' AND crashes < 1
-            AND (expires_at IS NULL OR expires_at > now())
-            AND NOT EXISTS (
-                SELECT FROM pgqueue.queues WHERE name = jobs.queue AND paused_at IS NOT NULL
-            )
-        ORDER BY id
-        FOR NO KEY UPDATE SKIP LOCKED
+        SELECT id, size, sum(size) OVER (ROWS UNBOUNDED PRECEDING) AS total
+        FROM (
+            SELECT id, octet_length(args::text) AS size
+            FROM pgqueue.jobs
+            WHERE id = ANY(%(found)s::bigint[]) AND state = 'available' AND crashes < 1
+                AND (expires_at IS NULL OR expires_at > now())
+                AND NOT EXISTS (
+                    SELECT FROM pgqueue.queues WHERE name = jobs.queue AND paused_at IS NOT NULL
+                )
+            ORDER BY id
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS locked
     ) AS behind
+    WHERE behind.total = behind.size OR behind.total <= (
+        SELECT sum(share.bytes) FROM unnest(%(bytes)s::bigint[]) AS share (bytes)
+    )
 ), search AS MATERIALIZED (
     SELECT count(*) AS found, clock_timestamp() AS ended_at FROM candidates
 ), claimed AS (
