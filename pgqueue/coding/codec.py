@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Iterable
+from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from json.scanner import make_scanner
 from typing import Any
 
@@ -16,11 +17,24 @@ LIMIT = 1024 * 1024
 """Bytes of UTF-8 that a payload may have."""
 WARN_FROM = 64 * 1024
 
-# Made once: json.dumps makes a new encoder for every call that is not default. What is circular was
-# refused as too deep.
+# What is circular was refused as too deep.
 _TO_JSON = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 )
+
+
+def _dump() -> Callable[[Any], str]:
+    """Return what ``_TO_JSON.encode`` does. It makes its encoder of C anew at each call, and that
+    takes as long as the encoding; not every Python has one."""
+    if c_make_encoder is None:
+        return _TO_JSON.encode
+    encode = c_make_encoder(
+        None, _TO_JSON.default, encode_basestring, None, ":", ",", False, False, False
+    )
+    return lambda tree: "".join(encode(tree, 0))
+
+
+_to_json = _dump()
 
 
 def _refuse_constant(constant: str) -> None:
@@ -84,14 +98,14 @@ class Codec:
 
     def _text_of(self, value: Any) -> str:
         try:
-            text = _TO_JSON.encode(self._encoder.encode(value))
+            text = _to_json(self._encoder.encode(value))
             if "\\u0000" not in text and (text.isascii() or text.encode()):
                 return text
         except ValueError:
             pass
         # Text with a NUL or a lone surrogate, and the careful pass says where; or only an int that
         # is too long for Python to print, or harmless text that shows the six characters \u0000.
-        return _TO_JSON.encode(self._encoder.encode(value, careful=True))
+        return _to_json(self._encoder.encode(value, careful=True))
 
 
 def _tree_of(text: str) -> Any:
