@@ -18,7 +18,7 @@ class Reason(NamedTuple):
 _REASONS: Final = (
     Reason(
         "Drain, one worker",
-        r"drain, 1 worker",
+        r"drain, 1 worker .* bare",
         """a job takes 12 µs of Python (6 of them its asyncio task and what surrounds the handler,
         3 its rows and statements, 1 its JSON) and, at the same time, 12 of the server; the fused
         loop 9 of the server and 1 of its client, for it runs nothing.""",

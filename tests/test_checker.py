@@ -472,3 +472,12 @@ def test_every_invariant_is_violated_by_a_test() -> None:
     planted = {invariant for invariant, _ in PLANTS} | {HELD_BY_OURSELVES}
 
     assert {each.name for each in checker.find_invariants()} == planted
+
+
+def test_a_job_that_waits_and_is_retried_with_other_arguments_is_no_finding(story: Run) -> None:
+    story.enqueue()
+    story.fail(story.claim())
+    story.sql("SELECT pgqueue.retry(id, '{}') FROM pgqueue.jobs")
+    story.succeed(story.claim())
+
+    assert "i17_counters" not in story.check()

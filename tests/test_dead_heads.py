@@ -2,7 +2,7 @@
 jobs that nobody knows. Jobs are claimed past it, and what comes in behind is found all the same."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from pgqueue.worker import cursors
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
-from pgqueue.worker.cursors import Cursors
+from pgqueue.worker.cursors import Cursors, Search
 from pgqueue.worker.executor import Executor
 from pgqueue.worker.lane import AHEAD_BYTES
 from pgqueue.worker.outlook import Outlook
@@ -33,8 +33,9 @@ BURIED = """
 WITH buried AS (
     INSERT INTO pgqueue.jobs (
         state, queue, task, priority, run_at, created_at, max_attempts, max_crashes, keep, args)
-    SELECT 'available', 'default', 'work', 100, clock_timestamp(), now(), 5, 3, '1 day', '{}'
-    FROM generate_series(1, %s)
+    SELECT 'available', 'default', 'work', 100, coalesce(%(run_at)s, clock_timestamp()), now(),
+        5, 3, '1 day', '{}'
+    FROM generate_series(1, %(jobs)s)
     RETURNING id
 )
 SELECT count(*) FROM buried
@@ -63,9 +64,9 @@ def snapshot_held(dsn: str) -> Iterator[None]:
         yield
 
 
-def bury(connection: Connection, jobs: int) -> None:
+def bury(connection: Connection, jobs: int, run_at: datetime | None = None) -> None:
     """Put dead rows at the head of the queue, that cannot be cleaned up."""
-    connection.execute(BURIED, [jobs])
+    connection.execute(BURIED, {"jobs": jobs, "run_at": run_at})
     connection.execute("DELETE FROM pgqueue.jobs")
 
 
@@ -96,7 +97,9 @@ class Desk:
             answers = [
                 self.connection.execute(*statement).fetchall() for statement in claim.statements
             ]
-        return self.claimer.claimed(claim, answers)
+        claimed = self.claimer.claimed(claim, answers)
+        assert len(claimed) <= self.slots, "wherever they were found"
+        return claimed
 
     def claim_until(self, wanted: set[int], turns: int = 5_000) -> set[int]:
         """Claim until all of *wanted* were found; return what else was."""
@@ -116,6 +119,12 @@ class Desk:
             if self.claimer.cursors.in_use:
                 return
         raise AssertionError("the head of the queue is not slow")
+
+    def try_head(self) -> None:
+        """Have the next claim search from the head again."""
+        self.claimer.cursors._trials_from = 0.0
+        for left in self.claimer.cursors._left.values():
+            left.trial_at = 0.0
 
 
 def add(connection: Connection, count: int = 1, **options: Any) -> list[int]:
@@ -170,7 +179,7 @@ def test_past_a_dead_head_a_claim_reads_only_what_it_takes(dsn: str, worker: Con
         desk.slow_down()
 
         assert buffers(desk) < 500
-        desk.claimer.cursors._trial_at = 0.0
+        desk.try_head()
         assert buffers(desk) > 1_000, "the head is slow indeed"
 
 
@@ -190,12 +199,15 @@ def pages(connection: Connection, statement: Statement) -> int:
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
+@pytest.mark.parametrize(
+    "run_at", [None, datetime(2026, 1, 1, tzinfo=UTC)], ids=["steady", "at once"]
+)
 def test_what_looks_at_the_jobs_that_wait_passes_a_dead_head_once(
-    dsn: str, worker: Connection
+    dsn: str, worker: Connection, run_at: datetime | None
 ) -> None:
     with snapshot_held(dsn):
-        bury(worker, 30_000)
-        add(worker, 20)
+        bury(worker, 30_000, run_at)
+        add(worker, 20, run_at=run_at)
         add(worker, 20, priority=7)
         once = pages(worker, Statement("SELECT * FROM pgqueue.waiting_bands()", {}))
         assert once > 500, "the head is long indeed"
@@ -208,28 +220,55 @@ def test_what_looks_at_the_jobs_that_wait_passes_a_dead_head_once(
             assert pages(worker, Statement(look, {})) < 1.5 * once, look
 
 
-def searched(places: Cursors, *queues: str, slow: bool) -> None:
-    """Tell of a claim that searched these queues from their heads."""
-    claim = claiming.Claimed([], 50_000 if slow else 50, datetime.now(UTC))
-    places.searched(dict.fromkeys(queues, 10), claim, boottime())
+class Clerk:
+    """Cursors, without a database: told how long the claims took."""
+
+    def __init__(self, *queues: str) -> None:
+        self.cursors = Cursors({queue: [100] for queue in queues})
+        self.now = 0.0
+
+    def claim(self, *queues: str, slow: Collection[str] = ()) -> Search:
+        """A claim that is slow if it searches one of these heads."""
+        search = self.cursors.search(dict.fromkeys(queues, 10), self.now)
+        took = 50_000 if search.from_head.intersection(slow) else 50
+        self.cursors.searched(search, claiming.Claimed([], took, datetime.now(UTC)), self.now)
+        self.now += 0.01
+        return search
+
+    def left(self) -> set[str]:
+        return set(self.cursors.queues)
 
 
 def test_a_slow_head_is_left_although_the_claims_of_another_queue_are_fast() -> None:
-    places = Cursors({"slow": [100], "fast": [100]})
+    clerk = Clerk("slow", "fast")
     for _ in range(3):
-        searched(places, "slow", "fast", slow=True)
-        searched(places, "fast", slow=False)
-    assert [band.queue for band in places.places()] == ["slow"]
+        clerk.claim("slow", "fast", slow=["slow"])
+        clerk.claim("fast", slow=["slow"])
+    assert clerk.left() == {"slow"}
 
 
-def test_a_fast_head_gives_up_no_cursor_but_its_own() -> None:
-    places = Cursors({"slow": [100], "fast": [100]})
+def test_each_queue_has_its_own_head_and_tries_it_by_itself() -> None:
+    clerk = Clerk("slow", "fast")
     for _ in range(3):
-        searched(places, "slow", "fast", slow=True)
-    searched(places, "fast", slow=False)
-    assert [band.queue for band in places.places()] == ["slow"]
-    searched(places, "slow", slow=False)
-    assert not places.in_use
+        clerk.claim("slow", "fast", slow=["slow"])
+    assert clerk.left() == {"slow", "fast"}, "nobody knows yet which it was"
+    for _ in range(1_000):
+        search = clerk.claim("slow", "fast", slow=["slow"])
+        assert search.trial is None or search.from_head <= {search.trial, "fast"}
+    assert clerk.left() == {"slow"}
+    for _ in range(10_000):
+        clerk.claim("slow", "fast")
+    assert clerk.left() == set()
+
+
+def test_what_a_full_queue_has_left_does_not_concern_the_claims_of_the_others() -> None:
+    clerk = Clerk("full", "other")
+    for _ in range(3):
+        clerk.claim("full", slow=["full"])
+    for _ in range(10_000):
+        search = clerk.claim("other", slow=["full"])
+        assert search == Search(frozenset({"other"}), frozenset(), None, {})
+    assert clerk.left() == {"full"}
 
 
 @pytest.mark.usefixtures("no_trial")
@@ -279,7 +318,7 @@ def test_a_slow_claim_that_its_bytes_cut_short_has_not_found_the_end_of_its_queu
         large = NewJob("work", args=json.dumps({"text": "x" * 1_500_000}))
         added = [each.id for each in enqueue_many(worker, [large] * 8)]
         desk.claimer.cursors._sweep_at = boottime() + 3600
-        desk.claimer.cursors._trial_at = boottime() + 3600
+        desk.claimer.cursors._trials_from = boottime() + 3600
         first, second = [job.id for job in desk.claim()], [job.id for job in desk.claim()]
         assert first == added[: len(first)]
         assert 0 < len(first) < 8
@@ -354,7 +393,7 @@ def test_once_the_head_is_clean_it_is_searched_again(dsn: str, worker: Connectio
         desk = Desk(worker)
         desk.slow_down()
     worker.execute("VACUUM pgqueue.jobs")
-    desk.claimer.cursors._trial_at = 0.0
+    desk.try_head()
     desk.claim()
 
     assert not desk.claimer.cursors.in_use
@@ -380,10 +419,10 @@ def test_a_paused_queue_and_an_expired_job_stay_where_they_are(
             "UPDATE pgqueue.jobs SET expires_at = now() - interval '1 s' WHERE id = %s", expired
         )
         worker.execute("SELECT pgqueue.pause('default')")
-        desk.claimer.cursors.found.extend(expired + waiting)
+        desk.claimer.cursors._left["default"].found.update(dict.fromkeys(expired + waiting))
         assert desk.claim() == []
         worker.execute("SELECT pgqueue.resume('default')")
-        desk.claimer.cursors.found.extend(expired + waiting)
+        desk.claimer.cursors._left["default"].found.update(dict.fromkeys(expired + waiting))
         assert [job.id for job in desk.claim()] == waiting
 
 
@@ -424,7 +463,7 @@ def test_a_chore_that_looks_back_a_little_passes_over_what_is_long_dead(
 ) -> None:
     do, state = CHORES[chore]
     with snapshot_held(dsn):
-        worker.execute(BURIED, [30_000])
+        worker.execute(BURIED, {"jobs": 30_000, "run_at": None})
         age(worker, state, 600)
         worker.execute("DELETE FROM pgqueue.jobs")
         (due,) = add(worker)

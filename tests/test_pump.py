@@ -398,6 +398,7 @@ def test_jobs_of_an_answer_that_was_not_read_yet_run_once_though_the_connection_
 
     @tasks.task("count")
     async def count(number: int) -> None:
+        await asyncio.sleep(0)  # or all in hand end at once, where tasks begin eagerly
         runs[number] += 1
 
     async def work() -> int:

@@ -8,7 +8,8 @@ FROM (
      CROSS JOIN LATERAL (
         SELECT head.id, head.task, head.args FROM pgqueue.jobs AS head
         WHERE head.state = 'available' AND head.crashes = 0 AND head.queue = band.queue
-            AND head.priority = band.priority AND head.run_at >= band.first_run_at
+            AND head.priority = band.priority
+            AND (head.run_at, head.id) >= (band.first_run_at, band.first_id)
         ORDER BY head.run_at, head.id
         LIMIT 100
      ) AS job

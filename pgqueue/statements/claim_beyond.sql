@@ -5,7 +5,7 @@
 -- that nobody knows do the same. So each band (a priority of a queue) is entered behind the last job
 -- that was claimed from it. A band's part of the index reaches up to the next band, so that a priority
 -- nobody has seen yet is found at once. What came in behind the cursors is found by find_behind.sql,
--- and named in found: of that, as much as the bytes of all queues allow; the rest is found again.
+-- and named in found: of that, as much as found_bytes allows; the rest is found again.
 -- "crashes < 1" there is "= 0" without being what jobs_available says of itself: by primary key.
 -- LIMIT stands outside the bands' LATERAL: they are searched in order, and no further than needed.
 -- Returns what claim_jobs.sql returns.
@@ -56,9 +56,7 @@ WITH candidates AS MATERIALIZED (
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS locked
     ) AS behind
-    WHERE behind.total = behind.size OR behind.total <= (
-        SELECT sum(share.bytes) FROM unnest(%(bytes)s::bigint[]) AS share (bytes)
-    )
+    WHERE behind.total <= %(found_bytes)s::bigint OR behind.total = behind.size
 ), search AS MATERIALIZED (
     SELECT count(*) AS found, clock_timestamp() AS ended_at FROM candidates
 ), claimed AS (

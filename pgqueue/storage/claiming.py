@@ -65,9 +65,11 @@ def claim_beyond(
     lease: timedelta,
     bands: Sequence[tuple[Band, int]],
     found: Sequence[int],
+    found_bytes: int = _UNBOUNDED,
     bytes_left: Mapping[str, int] = MappingProxyType({}),
 ) -> Operation[Claimed]:
-    """Lease like :func:`claim`, but behind the *bands*' places, and of the jobs *found* there.
+    """Lease like :func:`claim`, but behind the *bands*' places, and of the jobs *found* there, with
+    arguments of up to *found_bytes*.
 
     Each band comes with the priority below which it ends; of one queue in their order."""
     rows = yield from query(
@@ -84,6 +86,7 @@ def claim_beyond(
         run_ats=[band.run_at for band, _ in bands],
         ids=[band.id for band, _ in bands],
         found=list(found),
+        found_bytes=found_bytes,
     )
     return claimed(rows)
 

@@ -4,7 +4,7 @@ turn."""
 import json
 import zlib
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from pgqueue.storage.operation import Operation, Row, Statement
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
-from pgqueue.worker.cursors import Cursors
+from pgqueue.worker.cursors import Cursors, Search
 
 FEW = 10
 """So many jobs that may have crashed a worker once are tried beside each other."""
@@ -42,13 +42,14 @@ class Claim(NamedTuple):
     """How many bytes of arguments it may bring, by queue."""
     statements: list[Statement]
     """The claim itself, and a sweep's look if it is time."""
-    from_head: bool
-    is_plain: bool
-    """Whether the next claim may be made before this one's answer is read."""
+    search: Search
+    looks: Mapping[str, int]
+    """How many jobs of each queue the sweep looks for."""
 
     @property
-    def sweeps(self) -> bool:
-        return len(self.statements) > 1
+    def is_plain(self) -> bool:
+        """Whether the next claim may be made before this one's answer is read."""
+        return not self.looks and self.search.trial is None
 
 
 class Claimer:
@@ -69,9 +70,10 @@ class Claimer:
         self._sweeps_with = zlib.crc32(json.dumps([sorted(crew.lanes), self._tasks]).encode()) >> 1
         self.now: datetime | None = None
         """What time it was by the database's clock at the last claim."""
-        self._has_room = False
+        self._wanting: Collection[str] = ()
+        """The queues that have room for more jobs."""
         self.slow_since_now = False
-        """Whether the last claim found the heads of its queues slow, for the first time."""
+        """Whether the last claim found the head of a queue slow, for the first time."""
         self._order = deque(crew.lanes)
         self._patience = _PATIENCE
         self._since = 0.0
@@ -85,14 +87,14 @@ class Claimer:
     def limits(self, coming: Mapping[str, int] = MappingProxyType({})) -> dict[str, int]:
         """Return how many jobs to claim of each queue; the order of the queues rotates. *coming*:
         so many were claimed already and are not here yet."""
-        self._has_room = False
+        self._wanting = ()
         if self.mode is not Mode.NORMAL:
             return {}
         self._order.rotate(-1)
         lanes = self._crew.lanes
         wanted = {queue: lanes[queue].wants(coming.get(queue, 0)) for queue in self._order}
         limits = {queue: wants for queue, wants in wanted.items() if wants}
-        self._has_room = bool(limits)
+        self._wanting = limits.keys()
         return limits
 
     def claim(
@@ -100,13 +102,11 @@ class Claimer:
     ) -> Claim:
         """Return the next claim. *coming*: so many bytes may be on their way already, by queue."""
         now = boottime()
-        from_head = self.cursors.from_head(now)
-        sweeps = self.cursors.due_in(now) == 0
-        is_plain = not sweeps and not (from_head and self.cursors.in_use)
+        search = self.cursors.search(limits, now)
         bytes_left = {
             queue: self._crew.lanes[queue].bytes_left(coming.get(queue, 0)) for queue in limits
         }
-        if from_head:
+        if not search.beyond:
             claim = claiming.claim(
                 worker_id=self._worker_id,
                 limits=limits,
@@ -115,45 +115,50 @@ class Claimer:
                 bytes_left=bytes_left,
             )
         else:
+            found = {queue: ids for queue, ids in search.found.items() if ids}
+            halves = {queue: bytes_left[queue] // 2 for queue in found}
             claim = claiming.claim_beyond(
                 worker_id=self._worker_id,
-                limits=limits,
+                limits={queue: most - len(found.get(queue, ())) for queue, most in limits.items()},
                 tasks=self._tasks,
                 lease=self._lease,
-                bands=self.cursors.bands(list(limits)),
-                found=self.cursors.found,
-                bytes_left=bytes_left,
+                bands=self.cursors.bands(search),
+                found=[job_id for ids in found.values() for job_id in ids],
+                found_bytes=sum(halves.values()),
+                bytes_left={**bytes_left, **halves},
             )
-        if not sweeps:
-            return Claim(limits, bytes_left, [next(claim)], from_head, is_plain)
+        if self.cursors.due_in(now) or not search.beyond:
+            return Claim(limits, bytes_left, [next(claim)], search, {})
+        # Of a queue that is not claimed of now: what it could run at once.
+        looks = {
+            queue: limits.get(queue, self._crew.lanes[queue].slots) for queue in self.cursors.queues
+        }
         high, size = self.cursors.span
         look = claiming.find_behind(
-            limits=limits,
+            limits=looks,
             tasks=self._tasks,
             bands=self.cursors.places(),
             high=high,
             size=size,
             turn=self._sweeps_with,
         )
-        return Claim(limits, bytes_left, [next(claim), next(look)], from_head, is_plain)
+        return Claim(limits, bytes_left, [next(claim), next(look)], search, looks)
 
     @property
     def due_in(self) -> float:
-        """Seconds until a sweep is wanted, if one could claim something now."""
-        return self.cursors.due_in(boottime()) if self._has_room else float("inf")
+        """Seconds until a sweep is wanted, if it could bring something."""
+        could_bring = any(queue in self.cursors.queues for queue in self._wanting)
+        return self.cursors.due_in(boottime()) if could_bring else float("inf")
 
     def claimed(self, claim: Claim, answers: list[list[Row]]) -> list[Job]:
         """Take what the statements of *claim* came to; return the jobs."""
         now = boottime()
         came = claiming.claimed(answers[0])
         self.now = came.at
-        if claim.from_head:
-            became_slow = self.cursors.searched(claim.limits, came, now)
-            self.slow_since_now = self.slow_since_now or became_slow
-        else:
-            self.cursors.searched_beyond(claim.limits, came)
-        if claim.sweeps:
-            self.cursors.swept(claim.limits, claiming.behind(answers[1]), now)
+        became_slow = self.cursors.searched(claim.search, came, now)
+        self.slow_since_now = self.slow_since_now or became_slow
+        if claim.looks:
+            self.cursors.swept(claim.looks, claiming.behind(answers[1]), now)
         return came.jobs
 
     def claim_suspects(self) -> Operation[list[Job]]:

@@ -2,23 +2,30 @@
 
 Normally a claim searches from the head of each queue. The head may be slow, whatever the cause:
 rows that were claimed there long ago and cannot be cleaned up while somebody holds an old snapshot,
-or a crowd of jobs that no worker here knows. Then each band (a priority of a queue) is entered
+or a crowd of jobs that no worker here knows. Then each band (a priority of that queue) is entered
 behind the last job that was claimed from it, and beside the claims a *sweep* looks through the ids,
 from the newest down, for what came in behind: in spans sized to some milliseconds, for a tenth of
-the time. From time to time a claim searches from the head again; once that is fast, the cursors go.
+the time. From time to time a claim tries the head of one such queue again; once that is fast, its
+cursors go.
 
 Nothing depends on a cursor being right: one that is too far ahead makes the jobs behind it wait for
 the sweep, at most ``bound``.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from pgqueue.job import Job
 from pgqueue.storage.claiming import Band, Behind, Claimed
 
+Place = tuple[datetime, int]
+"""``run_at`` and id of a job, behind which a claim begins."""
+
 _START = datetime.min.replace(tzinfo=UTC)
+_FIRST: Place = (_START, 0)
 _LAST_ID = 2**63 - 1
 _PRIORITIES = 32768
 
@@ -31,8 +38,40 @@ _SPAN_US = 4_000
 _SHARE = 0.1
 _TRIAL_SHARE = 0.02
 _FIRST_TRIAL, _LAST_TRIAL = 2.0, 60.0
-"""Seconds until the head is searched again. Twice as long each time: a job that comes in meanwhile
+"""Seconds until a head is searched again. Twice as long each time: a job that comes in meanwhile
 waits for a search that is slow."""
+
+
+class Search(NamedTuple):
+    """Where a claim is to begin."""
+
+    from_head: frozenset[str]
+    """The queues that are searched from their heads: those without cursors, and the trial."""
+    beyond: frozenset[str]
+    """Those that are entered at their cursors."""
+    trial: str | None
+    """One that has cursors, to see whether its head is fast again."""
+    found: Mapping[str, Sequence[int]]
+    """Jobs behind the cursors, to be claimed by their ids."""
+
+
+@dataclass(slots=True)
+class _Left:
+    """A queue whose head was left."""
+
+    places: dict[int, Place]
+    """By priority."""
+    trial_at: float
+    pause: float = _FIRST_TRIAL
+    found: dict[int, None] = field(default_factory=dict)
+    """Jobs that the sweep found behind the places, for the next claim."""
+
+    def take(self, most: int) -> list[int]:
+        """Return some of what was found."""
+        taken = list(self.found)[:most]
+        for job_id in taken:
+            del self.found[job_id]
+        return taken
 
 
 class Cursors:
@@ -40,83 +79,90 @@ class Cursors:
 
     def __init__(self, priorities: Mapping[str, Sequence[int]]) -> None:
         self._declared = {queue: tuple(known) for queue, known in priorities.items()}
-        self._bands: dict[str, dict[int, tuple[datetime, int]]] = {}
+        self._left: dict[str, _Left] = {}
         self._slow_in_a_row: Counter[str] = Counter()
-        """How many of the last searches were slow, by queue: one that is fast says nothing of the
-        others."""
-        self._trial_at = 0.0
-        self._trial_pause = _FIRST_TRIAL
+        """How many of the last searches of a queue's head were slow; one that is fast says nothing
+        of the others."""
+        self._trials_from = 0.0
         self._high: int | None = None
         self._span = _SPAN
         self._sweep_at = 0.0
         self._cycle_began: float | None = None
-        self.found: list[int] = []
-        """Jobs that the sweep found behind the cursors, for the next claim."""
         self.bound: float | None = None
         """Seconds that the last whole sweep took: so long a job behind a cursor waits at most."""
 
     @property
     def in_use(self) -> bool:
-        """Whether claims begin at cursors, now."""
-        return bool(self._bands)
+        """Whether claims of a queue begin at cursors, now."""
+        return bool(self._left)
 
-    def from_head(self, now: float) -> bool:
-        """Whether the next claim is to search from the head: always, or to see if it is fast."""
-        return not self.in_use or now >= self._trial_at
+    @property
+    def queues(self) -> Collection[str]:
+        """The queues that have cursors."""
+        return self._left.keys()
 
-    def bands(self, queues: Sequence[str]) -> list[tuple[Band, int]]:
-        """Return where to enter each band of *queues*, and the priority at which it ends.
+    def search(self, limits: Mapping[str, int], now: float) -> Search:
+        """Return where to begin the next claim, of up to ``limits[queue]`` jobs of each queue."""
+        left = {queue: self._left[queue] for queue in limits if queue in self._left}
+        due = [
+            queue for queue, head in left.items() if now >= max(head.trial_at, self._trials_from)
+        ]
+        trial = min(due, key=lambda queue: left[queue].trial_at, default=None)
+        beyond = frozenset(left) - {trial}
+        found = {queue: left[queue].take(limits[queue]) for queue in beyond}
+        return Search(frozenset(limits) - beyond, beyond, trial, found)
+
+    def bands(self, search: Search) -> list[tuple[Band, int]]:
+        """Return where to enter each band of the queues, and the priority at which it ends.
 
         The first of a queue has no cursor: it is for priorities that nobody has seen yet."""
-        found = []
-        for queue in queues:
-            places = self._bands.get(queue, {})
-            starts = [(-1, (_START, 0)), *sorted(places.items())]
+        found = [(Band(queue, -1, *_FIRST), _PRIORITIES) for queue in sorted(search.from_head)]
+        for queue in sorted(search.beyond):
+            head = self._left.get(queue)
+            starts = [(-1, _FIRST), *sorted(head.places.items() if head else ())]
             ends = [priority for priority, _ in starts[1:]] + [_PRIORITIES]
-            for (priority, (run_at, job_id)), below in zip(starts, ends, strict=True):
-                found.append((Band(queue, priority, run_at, job_id), below))
+            for (priority, place), below in zip(starts, ends, strict=True):
+                found.append((Band(queue, priority, *place), below))
         return found
 
     def places(self) -> list[Band]:
         """Return the cursors themselves."""
         return [
             Band(queue, priority, *place)
-            for queue, places in self._bands.items()
-            for priority, place in places.items()
+            for queue, head in self._left.items()
+            for priority, place in head.places.items()
         ]
 
-    def searched(self, limits: Mapping[str, int], claim: Claimed, now: float) -> bool:
-        """Learn from a claim that searched from the head; return whether cursors are new."""
+    def searched(self, search: Search, claim: Claimed, now: float) -> bool:
+        """Learn from a claim that began there; return whether another head was left."""
+        self._follow(claim.jobs)
         if not _is_slow(claim):
-            for queue in limits:
+            for queue in search.from_head:
                 self._slow_in_a_row.pop(queue, None)
-                self._bands.pop(queue, None)
-            if not self.in_use:
-                self._trial_pause = _FIRST_TRIAL
+                self._left.pop(queue, None)
             return False
-        self._slow_in_a_row.update(limits.keys())
-        self._trial_at = now + max(self._trial_pause, claim.search_us / 1e6 / _TRIAL_SHARE)
-        if self.in_use:
-            self._trial_pause = min(2 * self._trial_pause, _LAST_TRIAL)
-        left = [queue for queue in limits if self._slow_in_a_row[queue] >= _SLOW_IN_A_ROW]
-        if self._bands.keys() >= set(left):
+        if not search.from_head:
+            self._advance(search.beyond, claim)
             return False
-        for queue in left:
-            self._begin(queue)
-        self._advance(limits, claim)
-        self._high, self._cycle_began, self._sweep_at = None, None, now
-        self.bound = None
-        return True
-
-    def searched_beyond(self, limits: Mapping[str, int], claim: Claimed) -> None:
-        """Learn from a claim that began at the cursors."""
-        self.found.clear()
-        for queue in limits:
-            self._begin(queue)
-        if _is_slow(claim):
-            self._advance(limits, claim)
-        else:
+        self._slow_in_a_row.update(search.from_head)
+        self._trials_from = now + claim.search_us / 1e6 / _TRIAL_SHARE
+        if search.trial in self._left:
+            head = self._left[search.trial]
+            head.trial_at, head.pause = now + head.pause, min(2 * head.pause, _LAST_TRIAL)
+        slow = [
+            queue
+            for queue in search.from_head - self._left.keys()
+            if self._slow_in_a_row[queue] >= _SLOW_IN_A_ROW
+        ]
+        for queue in slow:
+            places = dict.fromkeys(self._declared.get(queue, ()), _FIRST)
+            self._left[queue] = _Left(places, now + _FIRST_TRIAL)
+        if slow:
             self._follow(claim.jobs)
+            self._advance(slow, claim)
+            self._high, self._cycle_began, self._sweep_at = None, None, now
+            self.bound = None
+        return bool(slow)
 
     def due_in(self, now: float) -> float:
         """Return the seconds until a sweep is wanted."""
@@ -139,12 +185,14 @@ class Cursors:
             self._cycle_began = now
         counts = Counter(job.queue for job in look.jobs)
         for job in look.jobs:
-            places = self._bands.get(job.queue)
-            if places is None or counts[job.queue] < limits[job.queue]:
-                self.found.append(job.id)
+            head = self._left.get(job.queue)
+            if head is None:
+                continue  # it is searched from its head again
+            if len(head.found) + counts[job.queue] < limits[job.queue]:
+                head.found[job.id] = None
             else:
                 before = (job.run_at, job.id - 1)
-                places[job.priority] = min(places.get(job.priority, before), before)
+                head.places[job.priority] = min(head.places.get(job.priority, before), before)
         self._sweep_at = now + look.took_us / 1e6 / _SHARE
         growth = _SPAN_US / max(look.took_us, 1)
         self._span = int(min(max(self._span * min(growth, 2.0), 1000), 2**40))
@@ -153,27 +201,24 @@ class Cursors:
             self.bound = now - self._cycle_began
             self._high, self._cycle_began = None, None
 
-    def _begin(self, queue: str) -> None:
-        """Have cursors in *queue*, if there are none: before the first job of each priority."""
-        self._bands.setdefault(queue, dict.fromkeys(self._declared.get(queue, ()), (_START, 0)))
-
     def _follow(self, jobs: Sequence[Job]) -> None:
         """Move each cursor behind the last job that was claimed from its band."""
+        if not self._left:
+            return
         for job in jobs:
-            places = self._bands.get(job.queue)
-            if places is not None:
-                place = places.get(job.priority, (_START, 0))
-                places[job.priority] = max(place, (job.run_at, job.id))
+            head = self._left.get(job.queue)
+            if head is not None:
+                place = head.places.get(job.priority, _FIRST)
+                head.places[job.priority] = max(place, (job.run_at, job.id))
 
-    def _advance(self, limits: Mapping[str, int], claim: Claimed) -> None:
+    def _advance(self, queues: Collection[str], claim: Claimed) -> None:
         """After a slow search: skip what it walked over. A band that was searched to its end is
         entered at the present from now on; not the one of the last job that came, behind which
         there may be more than the claim's bytes had room for."""
-        self._follow(claim.jobs)
-        for queue in limits:
+        for queue in queues:
             found = [job.priority for job in claim.jobs if job.queue == queue]
             last = max(found, default=_PRIORITIES)
-            places = self._bands.get(queue, {})
+            places = self._left[queue].places if queue in self._left else {}
             for priority, place in places.items():
                 if priority < last:
                     places[priority] = max(place, (claim.at, _LAST_ID))

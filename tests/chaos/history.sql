@@ -57,6 +57,9 @@ RETURN CASE
     WHEN old.state = 'running' AND new.run_at <> old.run_at THEN 'snoozed'
     WHEN old.state = 'running' THEN 'released'
     WHEN old.state = 'dead' AND new.state <> 'dead' THEN 'revived'
+    -- retried with other arguments while it waited
+    WHEN old.state = 'available' AND new.state = 'available' AND new.run_at > old.run_at
+        THEN 'revived'
     WHEN old.state <> 'dead' AND new.state = 'dead' THEN 'expired'
     WHEN old.state = 'scheduled' AND new.state = 'available' THEN 'staged'
     ELSE 'edited'

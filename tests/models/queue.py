@@ -7,7 +7,6 @@ half less, so that nothing is ever due at the very moment somebody looks.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 from pgqueue.job import FINAL_STATES, TRANSITIONS, Reason, State
@@ -84,9 +83,14 @@ class ModelQueue:
         """By name."""
         self.paused: set[str] = set()
         self.checkpoints: dict[int, tuple[int, str]] = {}
-        self._steps = count()
+        self._steps = 0
 
     # Enqueue
+
+    def _step(self) -> int:
+        """Number what is made due: of two on one day the first was made first."""
+        self._steps += 1
+        return self._steps
 
     def key_owner(self, task: str, key: str | None) -> tuple[int, str] | None:
         """The job that the key stands for, and its arguments."""
@@ -105,7 +109,7 @@ class ModelQueue:
         args: str = "{}",
         **options: Any,
     ) -> ModelJob:
-        run_at = (self.day + max(0, delay - 0.5), next(self._steps))
+        run_at = (self.day + max(0, delay - 0.5), self._step())
         job = ModelJob(
             id=job_id,
             state=State.SCHEDULED if delay else State.AVAILABLE,
@@ -193,7 +197,7 @@ class ModelQueue:
         else:
             if kind != "released":
                 job.crashes = 0
-                job.run_at = (self.day + max(0, delay - 0.5), next(self._steps))
+                job.run_at = (self.day + max(0, delay - 0.5), self._step())
             self._move(job, State.SCHEDULED if delay else State.AVAILABLE)
 
     def renew(self, lease: Lease, days: int) -> bool:
@@ -275,7 +279,7 @@ class ModelQueue:
                 self.batches[job.batch].untold.append("revived")
             if job.state is not State.AVAILABLE:
                 self._move(job, State.AVAILABLE)
-            job.run_at = (self.day, next(self._steps))
+            job.run_at = (self.day, self._step())
             job.failures = job.crashes = 0
             job.expires = job.reason = None
             if edited:

@@ -21,6 +21,7 @@ BEGIN ATOMIC
         SELECT band.queue,
             array_agg(band.priority ORDER BY band.priority) AS priorities,
             array_agg(band.first_run_at ORDER BY band.priority) AS starts,
+            array_agg(band.first_id ORDER BY band.priority) AS ids,
             array_agg(band.below ORDER BY band.priority) AS belows
         FROM pgqueue.waiting_bands() AS band
         GROUP BY band.queue
@@ -34,12 +35,13 @@ BEGIN ATOMIC
         SELECT count(*) AS jobs
         FROM (
             SELECT
-            FROM unnest(filled.priorities, filled.starts, filled.belows)
-                AS band (priority, first_run_at, below)
+            FROM unnest(filled.priorities, filled.starts, filled.ids, filled.belows)
+                AS band (priority, first_run_at, first_id, below)
             CROSS JOIN LATERAL (
                 SELECT FROM pgqueue.jobs AS job
                 WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = filled.queue
-                    AND (job.priority, job.run_at) >= (band.priority, band.first_run_at)
+                    AND (job.priority, job.run_at, job.id)
+                        >= (band.priority, band.first_run_at, band.first_id)
                     AND job.priority < band.below
                 LIMIT ceil(rule.threshold)::bigint
             ) AS job

@@ -28,7 +28,7 @@ COMMENT ON VIEW pgqueue.queue_stats IS
 $$How each queue stands: a row for each that has jobs, settings, tasks or workers (at most 1,000).
 available, running, scheduled, retrying (scheduled after a failure), dead: jobs. A count named in at_least stopped at its limit: 10,000 in a queue, 100,000 available ones in all, 10,000 of each other state in all.
 oldest_waits: since when the oldest available job could have been running.
-delay: the average wait of the jobs started in the last 5 minutes, or of those that are available now by now, whichever is longer; of more than 1,000 available jobs in a priority, that of the 500 oldest and the 500 newest.
+delay: the average wait of the jobs started in the last 5 minutes, or of those that are available now by now, whichever is longer; of more than 1,000 available jobs in a priority, that of the 500 oldest and the 500 newest (fewer where there are more than 50 priorities and queues).
 finished, success_rate, failure_rate, avg_run: attempts that finished in the last 5 minutes (5 to 6: whole minutes).
 workers, slots: of living workers.$$;
 
@@ -307,7 +307,7 @@ SELECT
 FROM pgqueue.find_unserved() AS unserved;
 
 COMMENT ON VIEW pgqueue.unserved_tasks IS
-'Waiting tasks that no living worker of their queue knows. Their jobs wait, untouched, until one does. Found among the first 500 available jobs of each priority of a queue, where they come to stand: waiting is "at least".';
+'Waiting tasks that no living worker of their queue knows. Their jobs wait, untouched, until one does. Found among the first 500 available jobs of each priority of a queue (fewer of more than 100 priorities and queues), where they come to stand: waiting is "at least".';
 
 CREATE VIEW pgqueue.worker_stats AS
 SELECT

@@ -50,42 +50,44 @@ END;
 
 -- The queues that have available jobs (at most so many), each priority in them (at most 100), and
 -- the first job of each: one probe of jobs_available a row, by skipping from one to the next. Whoever
--- looks further begins at first_run_at: while an old snapshot is held, all that was ever claimed lies
+-- looks further begins at that job: while an old snapshot is held, all that was ever claimed lies
 -- before it, and to pass that once is enough. below: where the next priority of the queue begins.
 -- Jobs that crashed a worker are apart, in jobs_suspect.
 CREATE FUNCTION pgqueue.waiting_bands(most bigint DEFAULT 1000)
-RETURNS TABLE (queue text, priority smallint, first_run_at timestamptz, below integer)
+RETURNS TABLE (
+    queue text, priority smallint, first_run_at timestamptz, first_id bigint, below integer
+)
 LANGUAGE sql STABLE
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET jit = off
 BEGIN ATOMIC
     WITH RECURSIVE step AS (
-        (SELECT job.queue, job.priority, job.run_at, 1 AS nth_queue, 1 AS nth_priority
+        (SELECT job.queue, job.priority, job.run_at, job.id, 1 AS nth_queue, 1 AS nth_priority
          FROM pgqueue.jobs AS job
          WHERE job.state = 'available' AND job.crashes = 0
-         ORDER BY job.queue, job.priority, job.run_at
+         ORDER BY job.queue, job.priority, job.run_at, job.id
          LIMIT 1)
         UNION ALL
-        SELECT next.queue, next.priority, next.run_at,
+        SELECT next.queue, next.priority, next.run_at, next.id,
             step.nth_queue + CASE WHEN next.queue = step.queue THEN 0 ELSE 1 END,
             CASE WHEN next.queue = step.queue THEN step.nth_priority + 1 ELSE 1 END
         FROM step
         CROSS JOIN LATERAL (
-            SELECT job.queue, job.priority, job.run_at FROM pgqueue.jobs AS job
+            SELECT job.queue, job.priority, job.run_at, job.id FROM pgqueue.jobs AS job
             WHERE job.state = 'available' AND job.crashes = 0
                 AND (job.queue, job.priority) > (step.queue,
                     CASE WHEN step.nth_priority < 100 THEN step.priority ELSE 32767::smallint END)
-            ORDER BY job.queue, job.priority, job.run_at
+            ORDER BY job.queue, job.priority, job.run_at, job.id
             LIMIT 1
         ) AS next
-        WHERE step.nth_queue <= most
+        WHERE most IS NULL OR step.nth_queue <= most
     )
-    SELECT step.queue, step.priority, step.run_at,
+    SELECT step.queue, step.priority, step.run_at, step.id,
         lead(step.priority::integer, 1, 32768) OVER (
             PARTITION BY step.queue ORDER BY step.priority)
     FROM step
-    WHERE step.nth_queue <= most;
+    WHERE most IS NULL OR step.nth_queue <= most;
 END;
 
 -- How every queue stands. Each is counted up to a share of *budget* rows of jobs_available, at most
@@ -109,6 +111,7 @@ BEGIN ATOMIC
         SELECT band.queue, min(band.first_run_at) AS oldest,
             array_agg(band.priority ORDER BY band.priority) AS priorities,
             array_agg(band.first_run_at ORDER BY band.priority) AS starts,
+            array_agg(band.first_id ORDER BY band.priority) AS ids,
             array_agg(band.below ORDER BY band.priority) AS belows
         FROM pgqueue.waiting_bands(most) AS band
         GROUP BY band.queue
@@ -186,12 +189,13 @@ BEGIN ATOMIC
         SELECT count(*) AS size
         FROM (
             SELECT
-            FROM unnest(found.priorities, found.starts, found.belows)
-                AS band (priority, first_run_at, below)
+            FROM unnest(found.priorities, found.starts, found.ids, found.belows)
+                AS band (priority, first_run_at, first_id, below)
             CROSS JOIN LATERAL (
                 SELECT FROM pgqueue.jobs AS job
                 WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = found.queue
-                    AND (job.priority, job.run_at) >= (band.priority, band.first_run_at)
+                    AND (job.priority, job.run_at, job.id)
+                        >= (band.priority, band.first_run_at, band.first_id)
                     AND job.priority < band.below
                 LIMIT limits.share
             ) AS job
@@ -209,29 +213,35 @@ END;
 
 -- How long the available jobs of each queue have waited by now, on average. All of them, up to twice
 -- *ends* in each priority. Beyond that the *ends* oldest and as many of the newest: where jobs came
--- in steadily their mean is that of all, and is_sampled says that it need not be.
-CREATE FUNCTION pgqueue.waiting_ages(ends bigint DEFAULT 500)
+-- in steadily their mean is that of all, and is_sampled says that it need not be. Of many queues and
+-- priorities each has its share of *budget* rows instead.
+CREATE FUNCTION pgqueue.waiting_ages(ends bigint DEFAULT 500, budget bigint DEFAULT 50000)
 RETURNS TABLE (queue text, jobs bigint, age interval, is_sampled boolean)
 LANGUAGE sql STABLE
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET jit = off
 BEGIN ATOMIC
-    WITH waiting AS MATERIALIZED (
+    WITH band AS MATERIALIZED (
+        SELECT found.*,
+            greatest(1, least(ends, budget / (2 * count(*) OVER ()))) AS share
+        FROM pgqueue.waiting_bands() AS found
+    ), waiting AS MATERIALIZED (
         SELECT band.queue, each.run_at, each.is_last
-        FROM pgqueue.waiting_bands() AS band
+        FROM band
         CROSS JOIN LATERAL (
             WITH head AS MATERIALIZED (
                 SELECT job.run_at, job.id FROM pgqueue.jobs AS job
                 WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = band.queue
-                    AND job.priority = band.priority AND job.run_at >= band.first_run_at
+                    AND job.priority = band.priority
+                    AND (job.run_at, job.id) >= (band.first_run_at, band.first_id)
                 ORDER BY job.run_at, job.id
-                LIMIT ends
+                LIMIT band.share
             ), tail AS MATERIALIZED (
                 SELECT job.run_at, job.id
                 FROM (
                     SELECT head.run_at, head.id FROM head ORDER BY head.run_at, head.id
-                    OFFSET ends - 1
+                    OFFSET band.share - 1
                 ) AS last_one
                 CROSS JOIN LATERAL (
                     SELECT job.run_at, job.id FROM pgqueue.jobs AS job
@@ -239,12 +249,12 @@ BEGIN ATOMIC
                         AND job.priority = band.priority
                         AND (job.run_at, job.id) > (last_one.run_at, last_one.id)
                     ORDER BY job.run_at DESC, job.id DESC
-                    LIMIT ends
+                    LIMIT band.share
                 ) AS job
             )
             SELECT head.run_at, false AS is_last FROM head
             UNION ALL
-            SELECT tail.run_at, row_number() OVER () = ends FROM tail
+            SELECT tail.run_at, row_number() OVER () = band.share FROM tail
         ) AS each
         UNION ALL
         (SELECT job.queue, job.run_at, false FROM pgqueue.jobs AS job
@@ -260,25 +270,30 @@ END;
 
 -- The tasks among the first *ends* available jobs of each priority of each queue that no living
 -- worker of that queue knows. Their jobs wait, untouched: what others can run goes past them, so they
--- come to stand at the head and are found there.
-CREATE FUNCTION pgqueue.find_unserved(ends bigint DEFAULT 500)
+-- come to stand at the head and are found there. Of many queues and priorities each has its share of
+-- *budget* rows instead.
+CREATE FUNCTION pgqueue.find_unserved(ends bigint DEFAULT 500, budget bigint DEFAULT 50000)
 RETURNS TABLE (queue text, task text, jobs bigint, oldest_run_at timestamptz, has_worker boolean)
 LANGUAGE sql STABLE
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET jit = off
 BEGIN ATOMIC
-    WITH waiting AS MATERIALIZED (
+    WITH band AS MATERIALIZED (
+        SELECT found.*, greatest(1, least(ends, budget / count(*) OVER ())) AS share
+        FROM pgqueue.waiting_bands() AS found
+    ), waiting AS MATERIALIZED (
         SELECT head.queue, head.task, count(*) AS jobs, min(head.run_at) AS oldest
         FROM (
             SELECT band.queue, job.task, job.run_at
-            FROM pgqueue.waiting_bands() AS band
+            FROM band
             CROSS JOIN LATERAL (
                 SELECT job.task, job.run_at FROM pgqueue.jobs AS job
                 WHERE job.state = 'available' AND job.crashes = 0 AND job.queue = band.queue
-                    AND job.priority = band.priority AND job.run_at >= band.first_run_at
+                    AND job.priority = band.priority
+                    AND (job.run_at, job.id) >= (band.first_run_at, band.first_id)
                 ORDER BY job.run_at, job.id
-                LIMIT ends
+                LIMIT band.share
             ) AS job
             UNION ALL
             (SELECT job.queue, job.task, job.run_at FROM pgqueue.jobs AS job
@@ -287,14 +302,17 @@ BEGIN ATOMIC
              LIMIT ends)
         ) AS head
         GROUP BY head.queue, head.task
+    ), served AS MATERIALIZED (
+        SELECT slots.queue, worker.tasks
+        FROM pgqueue.workers AS worker
+        CROSS JOIN LATERAL json_object_keys(worker.queues) AS slots (queue)
+        WHERE pgqueue.is_alive(worker.seen_at)
     )
     SELECT waiting.queue, waiting.task, waiting.jobs, waiting.oldest, EXISTS (
-        SELECT FROM pgqueue.workers AS worker
-        WHERE pgqueue.is_alive(worker.seen_at) AND worker.queues ->> waiting.queue IS NOT NULL)
+        SELECT FROM served WHERE served.queue = waiting.queue)
     FROM waiting
     WHERE NOT EXISTS (
-        SELECT FROM pgqueue.workers AS worker
-        WHERE pgqueue.is_alive(worker.seen_at) AND worker.queues ->> waiting.queue IS NOT NULL
-            AND waiting.task = ANY(worker.tasks)
+        SELECT FROM served
+        WHERE served.queue = waiting.queue AND waiting.task = ANY(served.tasks)
     );
 END;
