@@ -13,7 +13,7 @@ import pytest
 from pgqueue import NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import Job
 from pgqueue.storage import claiming, jobs
-from pgqueue.storage.claiming import find_horizon
+from pgqueue.storage.claiming import Band, Behind, Found, find_horizon
 from pgqueue.storage.connect import SESSION
 from pgqueue.storage.drivers import run
 from pgqueue.storage.operation import Operation, Statement
@@ -259,6 +259,25 @@ def test_each_queue_has_its_own_head_and_tries_it_by_itself() -> None:
     for _ in range(10_000):
         clerk.claim("slow", "fast")
     assert clerk.left() == set()
+
+
+def test_what_a_sweep_finds_is_kept_for_the_next_claim_of_its_queue_unless_it_may_be_more() -> None:
+    clerk = Clerk("slow", "other")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    (start,) = clerk.cursors.places()
+
+    def sweep(*ids: int) -> None:
+        found = [Found(job_id, "slow", 100, datetime(2026, 1, 1, tzinfo=UTC)) for job_id in ids]
+        clerk.cursors.swept({"slow": 10}, Behind(found, 1, 100), clerk.now)
+
+    sweep(*range(9))
+    assert clerk.claim("other").found == {}
+    assert clerk.cursors.places() == [start]
+    assert clerk.cursors.search({"slow": 4}, clerk.now).found == {"slow": [0, 1, 2, 3]}
+    sweep(20, 21, 22, 23, 24)
+    assert clerk.cursors.places() == [Band("slow", 100, datetime(2026, 1, 1, tzinfo=UTC), 19)]
+    assert clerk.cursors.search({"slow": 10}, clerk.now).found == {"slow": [4, 5, 6, 7, 8]}
 
 
 def test_what_a_full_queue_has_left_does_not_concern_the_claims_of_the_others() -> None:

@@ -184,11 +184,13 @@ class Cursors:
         if self._cycle_began is None:
             self._cycle_began = now
         counts = Counter(job.queue for job in look.jobs)
+        for queue, head in self._left.items():
+            counts[queue] += len(head.found)
         for job in look.jobs:
             head = self._left.get(job.queue)
             if head is None:
                 continue  # it is searched from its head again
-            if len(head.found) + counts[job.queue] < limits[job.queue]:
+            if counts[job.queue] < limits[job.queue]:
                 head.found[job.id] = None
             else:
                 before = (job.run_at, job.id - 1)
