@@ -52,7 +52,7 @@ def _size(flag: str, sizes: Sizes, what: str) -> Callable[[Any], Any]:
 @click.command(epilog="Measures: " + "; ".join(f"{name}: {TITLES[name]}" for name in MEASURES))
 @click.option("--only", callback=_names, metavar="NAME,...", help="Only these measures.")
 @_size("--quick", QUICK, "Small sizes: does it run at all?")
-@_size("--full", FULL, "1M and 10M rows; takes an hour or more.")
+@_size("--full", FULL, "1M and 10M rows: half an hour.")
 @click.option(
     "--json",
     "json_file",

@@ -227,11 +227,14 @@ class Clerk:
         self.cursors = Cursors({queue: [100] for queue in queues})
         self.now = 0.0
 
-    def claim(self, *queues: str, slow: Collection[str] = ()) -> Search:
+    def claim(
+        self, *queues: str, slow: Collection[str] = (), paused: Collection[str] = ()
+    ) -> Search:
         """A claim that is slow if it searches one of these heads."""
         search = self.cursors.search(dict.fromkeys(queues, 10), self.now)
-        took = 50_000 if search.from_head.intersection(slow) else 50
-        self.cursors.searched(search, claiming.Claimed([], took, datetime.now(UTC)), self.now)
+        took = 50_000 if (search.from_head - set(paused)).intersection(slow) else 50
+        claimed = claiming.Claimed([], took, datetime.now(UTC), frozenset(paused))
+        self.cursors.searched(search, claimed, self.now)
         self.now += 0.01
         return search
 
@@ -259,6 +262,30 @@ def test_each_queue_has_its_own_head_and_tries_it_by_itself() -> None:
     for _ in range(10_000):
         clerk.claim("slow", "fast")
     assert clerk.left() == set()
+
+
+def test_a_pause_says_nothing_of_the_head_of_its_queue() -> None:
+    clerk = Clerk("slow", "other")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    trials = [
+        clerk.claim("slow", "other", slow=["slow"], paused=["slow"]).trial for _ in range(1_000)
+    ]
+    assert clerk.left() == {"slow"}
+    assert trials.count("slow") < 10
+
+
+def test_the_answer_to_a_claim_names_the_queues_that_are_paused(worker: Connection) -> None:
+    add(worker, 3)
+    add(worker, 3, queue="odd, name")
+    worker.execute("SELECT pgqueue.pause('odd, name')")
+    limits = {"default": 5, "odd, name": 5, "third": 5}
+    claim = claiming.claim(
+        worker_id=WORKER, limits=limits, tasks=["work"], lease=timedelta(seconds=30)
+    )
+    claimed = run(worker, claim)
+    assert claimed.paused == {"odd, name"}
+    assert {job.queue for job in claimed.jobs} == {"default"}
 
 
 def test_what_a_sweep_finds_is_kept_for_the_next_claim_of_its_queue_unless_it_may_be_more() -> None:

@@ -76,7 +76,9 @@ WITH candidates AS MATERIALIZED (
 )
 SELECT
     NULL AS id, (extract(epoch FROM ended_at - statement_timestamp()) * 1000000)::bigint AS attempt,
-    NULL, NULL, NULL, ended_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    (SELECT json_agg(name)::text FROM pgqueue.queues
+     WHERE name = ANY(%(queues)s::text[]) AND paused_at IS NOT NULL) AS queue,
+    NULL, NULL, ended_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM search  -- first, or the writing would go on meanwhile
 UNION ALL
 SELECT * FROM claimed

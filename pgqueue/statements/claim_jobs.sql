@@ -7,7 +7,8 @@
 -- what other workers are claiming; NO KEY is the weakest lock that keeps two from one row.
 --
 -- Returns the jobs, and before them a row without an id: in the place of attempt how many microseconds
--- the search took, in the place of run_at the clock at its end. It ends when it is counted; what
+-- the search took, in the place of run_at the clock at its end, in that of queue those that are paused,
+-- whose heads were not searched (a JSON array, or NULL). It ends when it is counted; what
 -- follows is the writing. A slow one has dead or unclaimable rows before it: see claim_beyond.sql.
 WITH candidates AS MATERIALIZED (
     SELECT head.id
@@ -48,7 +49,9 @@ WITH candidates AS MATERIALIZED (
 )
 SELECT
     NULL AS id, (extract(epoch FROM ended_at - statement_timestamp()) * 1000000)::bigint AS attempt,
-    NULL, NULL, NULL, ended_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    (SELECT json_agg(name)::text FROM pgqueue.queues
+     WHERE name = ANY(%(queues)s::text[]) AND paused_at IS NOT NULL) AS queue,
+    NULL, NULL, ended_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM search  -- first, or the writing would go on meanwhile
 UNION ALL
 SELECT * FROM claimed

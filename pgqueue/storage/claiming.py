@@ -1,5 +1,6 @@
 """Claim: lease available jobs, from the head of their queues or past what is dead there."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -24,6 +25,8 @@ class Claimed(NamedTuple):
     """Microseconds until the rows were found; writing them is not included."""
     at: datetime
     """When the search ended, by the database's clock."""
+    paused: frozenset[str] = frozenset()
+    """The queues that are paused, and were not searched."""
 
 
 class Band(NamedTuple):
@@ -95,7 +98,8 @@ def claimed(rows: list[Row]) -> Claimed:
     """Turn the rows of a claim into jobs."""
     summary, *jobs = map(Job._make, rows)
     jobs.sort(key=_URGENCY)
-    return Claimed(jobs, search_us=summary.attempt, at=summary.run_at)
+    paused = frozenset(json.loads(summary.queue)) if summary.queue else frozenset()
+    return Claimed(jobs, search_us=summary.attempt, at=summary.run_at, paused=paused)
 
 
 class Found(NamedTuple):

@@ -134,24 +134,27 @@ class Cursors:
         ]
 
     def searched(self, search: Search, claim: Claimed, now: float) -> bool:
-        """Learn from a claim that began there; return whether another head was left."""
+        """Learn from a claim that began there; return whether another head was left. Of a paused
+        queue it says nothing."""
         self._follow(claim.jobs)
-        if not _is_slow(claim):
-            for queue in search.from_head:
+        from_head = search.from_head - claim.paused
+        is_slow = _is_slow(claim)
+        if search.trial in self._left and (is_slow or search.trial in claim.paused):
+            head = self._left[search.trial]
+            head.trial_at, head.pause = now + head.pause, min(2 * head.pause, _LAST_TRIAL)
+        if not is_slow:
+            for queue in from_head:
                 self._slow_in_a_row.pop(queue, None)
                 self._left.pop(queue, None)
             return False
-        if not search.from_head:
-            self._advance(search.beyond, claim)
+        if not from_head:
+            self._advance(search.beyond - claim.paused, claim)
             return False
-        self._slow_in_a_row.update(search.from_head)
         self._trials_from = now + claim.search_us / 1e6 / _TRIAL_SHARE
-        if search.trial in self._left:
-            head = self._left[search.trial]
-            head.trial_at, head.pause = now + head.pause, min(2 * head.pause, _LAST_TRIAL)
+        self._slow_in_a_row.update(from_head)
         slow = [
             queue
-            for queue in search.from_head - self._left.keys()
+            for queue in from_head - self._left.keys()
             if self._slow_in_a_row[queue] >= _SLOW_IN_A_ROW
         ]
         for queue in slow:
