@@ -187,8 +187,7 @@ class Cursors:
         if self._cycle_began is None:
             self._cycle_began = now
         counts = Counter(job.queue for job in look.jobs)
-        for queue, head in self._left.items():
-            counts[queue] += len(head.found)
+        counts.update({queue: len(left.found) for queue, left in self._left.items()})
         for job in look.jobs:
             head = self._left.get(job.queue)
             if head is None:
