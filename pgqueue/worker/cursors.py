@@ -118,8 +118,7 @@ class Cursors:
         The first of a queue has no cursor: it is for priorities that nobody has seen yet."""
         found = [(Band(queue, -1, *_FIRST), _PRIORITIES) for queue in sorted(search.from_head)]
         for queue in sorted(search.beyond):
-            head = self._left.get(queue)
-            starts = [(-1, _FIRST), *sorted(head.places.items() if head else ())]
+            starts = [(-1, _FIRST), *sorted(self._left[queue].places.items())]
             ends = [priority for priority, _ in starts[1:]] + [_PRIORITIES]
             for (priority, place), below in zip(starts, ends, strict=True):
                 found.append((Band(queue, priority, *place), below))
