@@ -34,8 +34,8 @@ _REASONS: Final = (
         "Bulk enqueue",
         r"bulk enqueue",
         """a job takes 5.5 µs of Python (2.4 to bind and encode its arguments, the rest to check
-        them and to hand out its id), then 6 of the server, of which the INSERT alone of the same row
-        takes 4. To send one part while the next is made would put the caller's connection into
+        them and to hand out its id), then 6 of the server, of which the INSERT alone of the same
+        row takes 4. To send one part while the next is made would put the caller's connection into
         pipeline mode, where an iterable that reads from the same connection fails: not done.""",
     ),
     Reason(
