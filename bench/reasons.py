@@ -58,14 +58,14 @@ _REASONS: Final = (
     Reason(
         "Held snapshot",
         r"held against free",
-        """looks behind the cursors and at the head may take a tenth of the time, and nothing
-        overlaps them.""",
+        """looks behind the cursors may take a twentieth of the time, and tries of the head a
+        fiftieth.""",
     ),
     Reason(
         "A crowd that nobody knows",
         r"unknown task",
-        """the first claims are as slow as the head, and then a tenth of the time goes into looks
-        through the crowd.""",
+        """the first claims are as slow as the head, and then a twentieth of the time goes into
+        looks through the crowd.""",
     ),
     Reason(
         "Many claimers",

@@ -2,7 +2,8 @@
 jobs that nobody knows. Jobs are claimed past it, and what comes in behind is found all the same."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,9 +17,9 @@ from pgqueue.storage import claiming, jobs
 from pgqueue.storage.claiming import Band, Behind, Found, find_horizon
 from pgqueue.storage.connect import SESSION
 from pgqueue.storage.drivers import run
-from pgqueue.storage.operation import Operation, Statement
+from pgqueue.storage.operation import Operation, Row, Statement
 from pgqueue.worker import cursors
-from pgqueue.worker.claimer import Claimer
+from pgqueue.worker.claimer import Claim, Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
 from pgqueue.worker.cursors import Cursors, Search
@@ -71,13 +72,17 @@ def bury(connection: Connection, jobs: int, run_at: datetime | None = None) -> N
 
 
 class Desk:
-    """A claimer and the connection it claims on, without the rest of a worker."""
+    """A claimer and the connection it claims on, without the rest of a worker.
 
-    def __init__(self, connection: Connection, *, slots: int = 10) -> None:
+    *lags*: the answer to each claim is read when the next one was sent, as a busy worker does."""
+
+    def __init__(self, connection: Connection, *, slots: int = 10, lags: bool = False) -> None:
         tasks = Tasks()
         tasks.task("work")(lambda: None)
         self.connection = connection
         self.slots = slots
+        self.unread: deque[tuple[Claim, list[list[Row]]]] = deque()
+        self.lag = 1 if lags else 0
         crew = Crew(
             queues={"default": slots},
             prefetch=0,
@@ -91,13 +96,16 @@ class Desk:
         self.claimer = Claimer(crew, worker_id=WORKER, tasks=tasks, lease=lease)
 
     def claim(self) -> list[Job]:
-        """One turn: what the pump would send, in one transaction."""
+        """One turn: what the pump would send, in one transaction, and what it would read."""
         claim = self.claimer.claim({"default": self.slots})
         with self.connection.transaction():
             answers = [
                 self.connection.execute(*statement).fetchall() for statement in claim.statements
             ]
-        claimed = self.claimer.claimed(claim, answers)
+        self.unread.append((claim, answers))
+        if len(self.unread) <= self.lag:
+            return []
+        claimed = self.claimer.claimed(*self.unread.popleft())
         assert len(claimed) <= self.slots, "wherever they were found"
         return claimed
 
@@ -220,6 +228,12 @@ def test_what_looks_at_the_jobs_that_wait_passes_a_dead_head_once(
             assert pages(worker, Statement(look, {})) < 1.5 * once, look
 
 
+def a_job(job_id: int) -> Job:
+    """One of queue "slow", of this year's first moment."""
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return Job(job_id, 1, "slow", "work", 100, moment, moment, 0, 0, 5, 3, None, None, "{}", None)
+
+
 class Clerk:
     """Cursors, without a database: told how long the claims took."""
 
@@ -228,15 +242,36 @@ class Clerk:
         self.now = 0.0
 
     def claim(
-        self, *queues: str, slow: Collection[str] = (), paused: Collection[str] = ()
+        self,
+        *queues: str,
+        slow: Collection[str] = (),
+        paused: Collection[str] = (),
+        jobs: Sequence[Job] = (),
     ) -> Search:
         """A claim that is slow if it searches one of these heads."""
         search = self.cursors.search(dict.fromkeys(queues, 10), self.now)
         took = 50_000 if (search.from_head - set(paused)).intersection(slow) else 50
-        claimed = claiming.Claimed([], took, datetime.now(UTC), frozenset(paused))
+        self.answer(search, took=took, jobs=jobs, paused=paused)
+        return search
+
+    def answer(
+        self,
+        search: Search,
+        *,
+        took: int = 50,
+        jobs: Sequence[Job] = (),
+        paused: Collection[str] = (),
+    ) -> None:
+        """What a claim that began there came to, so many microseconds later."""
+        claimed = claiming.Claimed(list(jobs), took, datetime.now(UTC), frozenset(paused))
         self.cursors.searched(search, claimed, self.now)
         self.now += 0.01
-        return search
+
+    def sweep(self, *ids: int) -> None:
+        """A look that finds these jobs of queue "slow"."""
+        found = [Found(job_id, "slow", 100, a_job(job_id).run_at) for job_id in ids]
+        planned = self.cursors.sweep({"slow": 10}, self.now)
+        self.cursors.swept(planned, Behind(found, 1, 100), self.now)
 
     def left(self) -> set[str]:
         return set(self.cursors.queues)
@@ -293,18 +328,13 @@ def test_what_a_sweep_finds_is_kept_for_the_next_claim_of_its_queue_unless_it_ma
     for _ in range(3):
         clerk.claim("slow", slow=["slow"])
     (start,) = clerk.cursors.places()
-
-    def sweep(*ids: int) -> None:
-        found = [Found(job_id, "slow", 100, datetime(2026, 1, 1, tzinfo=UTC)) for job_id in ids]
-        clerk.cursors.swept({"slow": 10}, Behind(found, 1, 100), clerk.now)
-
-    sweep(*range(9))
+    clerk.sweep(*range(9))
     assert clerk.claim("other").found == {}
     assert clerk.cursors.places() == [start]
-    assert clerk.cursors.search({"slow": 4}, clerk.now).found == {"slow": [0, 1, 2, 3]}
-    sweep(20, 21, 22, 23, 24)
+    assert clerk.cursors.search({"slow": 4}, clerk.now).found == {"slow": {0, 1, 2, 3}}
+    clerk.sweep(20, 21, 22, 23, 24)
     assert clerk.cursors.places() == [Band("slow", 100, datetime(2026, 1, 1, tzinfo=UTC), 19)]
-    assert clerk.cursors.search({"slow": 10}, clerk.now).found == {"slow": [4, 5, 6, 7, 8]}
+    assert clerk.cursors.search({"slow": 10}, clerk.now).found == {"slow": {4, 5, 6, 7, 8}}
 
 
 def test_what_a_full_queue_has_left_does_not_concern_the_claims_of_the_others() -> None:
@@ -313,19 +343,104 @@ def test_what_a_full_queue_has_left_does_not_concern_the_claims_of_the_others() 
         clerk.claim("full", slow=["full"])
     for _ in range(10_000):
         search = clerk.claim("other", slow=["full"])
-        assert search == Search(frozenset({"other"}), frozenset(), None, {})
+        assert search == Search({"other": 10}, frozenset({"other"}), {}, None, {})
     assert clerk.left() == {"full"}
 
 
+def test_a_cursor_that_went_back_is_not_moved_by_a_claim_that_began_ahead_of_it() -> None:
+    def place(job_id: int) -> Band:
+        return Band("slow", 100, datetime(2026, 1, 1, tzinfo=UTC), job_id)
+
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    clerk.claim("slow", jobs=[a_job(1000)])
+    ahead = clerk.cursors.search({"slow": 10}, clerk.now)
+    clerk.sweep(*range(500, 520))
+    assert clerk.cursors.places() == [place(499)]
+
+    clerk.answer(ahead, jobs=[a_job(1001)])
+    assert clerk.cursors.places() == [place(499)]
+    clerk.answer(ahead, took=50_000)
+    assert clerk.cursors.places() == [place(499)], "it has not searched what lies between"
+    clerk.claim("slow", jobs=[a_job(519)])
+    assert clerk.cursors.places() == [place(519)]
+
+
+def test_what_is_under_way_is_not_planned_again_before_its_answer_is_late() -> None:
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    assert clerk.cursors.due_in(clerk.now) == 0
+    planned = clerk.cursors.sweep({"slow": 10}, clerk.now)
+    assert clerk.cursors.due_in(clerk.now) == 1
+    assert clerk.cursors.due_in(clerk.now + 1) == 0, "the connection may have broken"
+    clerk.cursors.swept(planned, Behind([], 1, 1000), clerk.now)
+    assert clerk.cursors.due_in(clerk.now) == pytest.approx(0.028)
+
+
+def test_one_head_is_tried_at_a_time_though_no_answer_is_here() -> None:
+    clerk = Clerk("slow", "other")
+    for _ in range(3):
+        clerk.claim("slow", "other", slow=["slow"])
+    clerk.now += 10
+    limits = {"slow": 10, "other": 10}
+    trials = [clerk.cursors.search(limits, clerk.now).trial for _ in range(3)]
+    assert len(set(trials) - {None}) == 1
+    assert trials[1:] == [None, None]
+
+
+def test_a_cursor_is_not_moved_by_jobs_that_were_claimed_by_their_ids() -> None:
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    clerk.claim("slow", jobs=[a_job(1000)])
+    clerk.sweep(900)
+    clerk.sweep(*range(500, 520))
+    back = clerk.cursors.places()
+    assert back == [Band("slow", 100, a_job(0).run_at, 499)]
+
+    claim = clerk.cursors.search({"slow": 1}, clerk.now)
+    clerk.answer(claim, jobs=[a_job(900)])
+    assert clerk.cursors.places() == back
+    clerk.sweep(*range(8))
+    claim = clerk.cursors.search({"slow": 8}, clerk.now)
+    clerk.answer(claim, took=50_000)
+    assert clerk.cursors.places() == back, "there was no room for a search of the bands"
+    clerk.sweep(1)
+    claim = clerk.cursors.search({"slow": 3}, clerk.now)
+    clerk.answer(claim, jobs=[a_job(1)._replace(priority=200), a_job(500)], took=50_000)
+    assert clerk.cursors.places() == [Band("slow", 100, a_job(0).run_at, 500)], "there may be more"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_sweep_that_began_before_another_head_was_left_does_not_count_for_it(
+    begun: bool,
+) -> None:
+    clerk = Clerk("slow", "other")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    if begun:
+        first = clerk.cursors.sweep({"slow": 10}, clerk.now)
+        clerk.cursors.swept(first, Behind([], 70_000, 1000), clerk.now)
+    before = clerk.cursors.sweep({"slow": 10}, clerk.now)
+    for _ in range(3):
+        clerk.claim("other", slow=["other"])
+    clerk.cursors.swept(before, Behind([], 0, 1000), clerk.now)
+    assert clerk.cursors.bound is None
+    assert clerk.cursors.sweep({"slow": 10, "other": 10}, clerk.now).high is None
+
+
 @pytest.mark.usefixtures("no_trial")
+@pytest.mark.parametrize("lags", [False, True])
 @pytest.mark.parametrize("priority", [None, 3, 30_000], ids=["usual", "new, urgent", "new, low"])
 def test_a_job_that_committed_late_is_found_behind_the_cursor(
-    dsn: str, worker: Connection, priority: int | None
+    dsn: str, worker: Connection, priority: int | None, lags: bool
 ) -> None:
     with snapshot_held(dsn), psycopg.connect(dsn) as application:
         late = enqueue(application, NewJob("work", priority=priority)).id
         bury(worker, 60_000)
-        desk = Desk(worker)
+        desk = Desk(worker, lags=lags)
         desk.slow_down()
         add(worker, 100)
         desk.claim()
@@ -335,15 +450,16 @@ def test_a_job_that_committed_late_is_found_behind_the_cursor(
 
 
 @pytest.mark.usefixtures("no_trial")
+@pytest.mark.parametrize("lags", [False, True])
 def test_many_that_committed_late_are_claimed_as_fast_as_others_once_they_are_found(
-    dsn: str, worker: Connection
+    dsn: str, worker: Connection, lags: bool
 ) -> None:
     with snapshot_held(dsn), psycopg.connect(dsn) as application:
         bury(worker, 60_000)
         late = [
             each.id for each in enqueue_many(application, [NewJob("work", queue="default")] * 1_000)
         ]
-        desk = Desk(worker)
+        desk = Desk(worker, lags=lags)
         desk.slow_down()
         for _ in range(20):  # from behind them
             add(worker, 10)
@@ -392,12 +508,29 @@ def test_what_was_found_behind_the_cursors_is_claimed_within_the_bytes_that_may_
         assert not late
 
 
+@pytest.mark.usefixtures("no_trial")
+def test_a_job_that_commits_a_moment_after_a_slow_search_needs_no_sweep(
+    dsn: str, worker: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cursors, "_RECENT", timedelta(seconds=60))  # however slow the machine
+    with snapshot_held(dsn), psycopg.connect(dsn) as application:
+        bury(worker, 60_000, datetime.now(UTC) - timedelta(hours=1))
+        late = enqueue(application, NewJob("work")).id
+        desk = Desk(worker)
+        desk.slow_down()
+        desk.claimer.cursors._sweep_at = boottime() + 3600
+        application.commit()
+        assert [job.id for job in desk.claim()] == [late]
+        assert buffers(desk) < 500, "and it is passed as well"
+
+
+@pytest.mark.parametrize("lags", [False, True])
 def test_jobs_that_were_given_back_are_found_behind_the_cursor(
-    dsn: str, worker: Connection
+    dsn: str, worker: Connection, lags: bool
 ) -> None:
     with snapshot_held(dsn):
         bury(worker, 60_000)
-        desk = Desk(worker)
+        desk = Desk(worker, lags=lags)
         desk.slow_down()
         first = add(worker, 50)
         desk.claim_until(set(first))
@@ -422,7 +555,11 @@ def test_a_hundred_thousand_jobs_that_nobody_knows_are_walked_over_once_in_a_whi
     assert desk.claim_until(set(ids), turns=5) == set()
 
 
-def test_the_sweep_comes_round_and_says_how_long_it_took(dsn: str, worker: Connection) -> None:
+@pytest.mark.parametrize("last_id", [1, 10**12], ids=["a new table", "an old one"])
+def test_the_sweep_comes_round_and_says_how_long_it_took(
+    dsn: str, worker: Connection, last_id: int
+) -> None:
+    worker.execute("SELECT setval('pgqueue.jobs_id_seq', %s)", [last_id])
     with snapshot_held(dsn):
         bury(worker, 60_000)
         desk = Desk(worker)

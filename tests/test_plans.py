@@ -219,7 +219,6 @@ KEY = {"jobs_pkey"}
 INDEXES_OF_JOBS = {
     "claim_jobs": {"jobs_available", *KEY},
     "claim_beyond": {"jobs_available", *KEY},
-    "find_behind": KEY,
     "claim_suspects": {"jobs_suspect", *KEY},
     "find_suspects": {"jobs_suspect"},
     "find_sealed_jobs": KEY,
@@ -270,6 +269,11 @@ def test_jobs_are_reached_by_the_index_that_is_meant(tables: Connection, name: s
     for node in nodes:
         if node.by in COLUMN_OF:
             assert COLUMN_OF[node.by] in node.condition, "an index is walked from end to end"
+
+
+def test_a_look_behind_the_cursors_reads_the_pages_of_its_span(tables: Connection) -> None:
+    read = [node.kind for node in plan_of(tables, "find_behind") if node.table == "jobs"]
+    assert read == ["Tid Range Scan"]
 
 
 def test_a_claim_walks_the_head_of_the_queue_and_sorts_nothing(tables: Connection) -> None:

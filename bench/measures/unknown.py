@@ -25,14 +25,14 @@ def latency_line(percent: int) -> str:
 
 def measure(setting: Setting) -> Iterator[Figure]:
     with client_processes(1) as clients:
-        for _ in setting.rounds("unknown tasks", slow=True):
+        for _ in setting.rounds("unknown tasks"):
             yield from _round(setting, clients, ALONE, 0)
             yield from _round(setting, clients, OURS, setting.sizes.unknown)
     store.clear(setting.dsn)
 
 
 def _round(setting: Setting, clients: Clients, who: str, crowd: int) -> Iterator[Figure]:
-    dsn, jobs, probes = setting.dsn, setting.sizes.held_round, setting.sizes.probes
+    dsn, jobs, probes = setting.dsn, setting.sizes.jobs, setting.sizes.probes
     store.clear(dsn)
     seeds.seed_available(dsn, crowd, "{}", task=TASK)
     workers.pause(dsn)

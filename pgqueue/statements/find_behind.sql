@@ -1,23 +1,26 @@
 -- Look for jobs that came in behind the cursors (a transaction that committed late, a job that was
--- given back), in one span of ids, downwards from %(high)s or from the newest.
+-- given back), in one span of the table's pages, downwards from %(high)s or from its end.
 --
--- By primary key, for its dead rows can be counted beforehand by their ids, and its live ones too: a
--- span that is small enough takes milliseconds, whatever lies there. No other condition stands beside
--- the ids, or a partial index on the head that is slow would look better. One worker at a time.
+-- By page, for of these there are as many as there are, whatever became of the ids: a span takes a
+-- millisecond or two, be it full of dead rows, of jobs that nobody knows, or empty. No other condition
+-- stands beside the pages, or a partial index on the head that is slow would look better. One worker
+-- at a time.
 -- Returns at least one row: a job (id, queue, priority, run_at) or NULLs, where the span begins, and how
 -- many microseconds it took (NULL: another worker is looking).
 WITH span AS MATERIALIZED (
-    SELECT newest.high - %(size)s::bigint AS low, newest.high
+    SELECT greatest(last.high - %(size)s::bigint, 0) AS low, last.high
     FROM (
         SELECT coalesce(
-            %(high)s::bigint, pg_sequence_last_value('pgqueue.jobs_id_seq') + 1, 1) AS high
-    ) AS newest
+            %(high)s::bigint,
+            pg_relation_size('pgqueue.jobs') / current_setting('block_size')::bigint) AS high
+    ) AS last
 ), turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(1885827381, %(turn)s::integer) AS is_mine
 ), near AS MATERIALIZED (
     SELECT id, state, crashes, queue, task, priority, run_at, expires_at
     FROM pgqueue.jobs
-    WHERE id >= (SELECT low FROM span) AND id < (SELECT high FROM span)
+    WHERE ctid >= (SELECT format('(%%s,0)', low)::tid FROM span)
+        AND ctid < (SELECT format('(%%s,0)', high)::tid FROM span)
         AND (SELECT is_mine FROM turn)
 ), behind AS MATERIALIZED (
     SELECT waiting.*

@@ -116,7 +116,7 @@ class Behind(NamedTuple):
 
     jobs: list[Found]
     low: int
-    """Where the span began that was looked at."""
+    """The page at which the span began that was looked at."""
     took_us: int | None
     """None: another worker was looking, and this one did not."""
 
@@ -130,8 +130,8 @@ def find_behind(
     size: int,
     turn: int,
 ) -> Operation[Behind]:
-    """Look for jobs behind the *bands*' places among the *size* ids below *high* (``None``: the
-    newest). *turn* is the same number in all workers that look for the same jobs."""
+    """Look for jobs behind the *bands*' places in the *size* pages of the table below *high*
+    (``None``: its end). *turn* is the same number in all workers that look for the same jobs."""
     rows = yield from query(
         "find_behind",
         queues=list(limits),

@@ -16,7 +16,7 @@ from pgqueue.storage.operation import Operation, Row, Statement
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
-from pgqueue.worker.cursors import Cursors, Search
+from pgqueue.worker.cursors import Cursors, Search, Sweep
 
 FEW = 10
 """So many jobs that may have crashed a worker once are tried beside each other."""
@@ -43,13 +43,7 @@ class Claim(NamedTuple):
     statements: list[Statement]
     """The claim itself, and a sweep's look if it is time."""
     search: Search
-    looks: Mapping[str, int]
-    """How many jobs of each queue the sweep looks for."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the next claim may be made before this one's answer is read."""
-        return not self.looks and self.search.trial is None
+    sweep: Sweep | None
 
 
 class Claimer:
@@ -74,6 +68,8 @@ class Claimer:
         """The queues that have room for more jobs."""
         self.slow_since_now = False
         """Whether the last claim found the head of a queue slow, for the first time."""
+        self.found_behind = False
+        """Whether a sweep that was just answered named jobs to claim."""
         self._order = deque(crew.lanes)
         self._patience = _PATIENCE
         self._since = 0.0
@@ -128,21 +124,21 @@ class Claimer:
                 bytes_left={**bytes_left, **halves},
             )
         if self.cursors.due_in(now) or not search.beyond:
-            return Claim(limits, bytes_left, [next(claim)], search, {})
+            return Claim(limits, bytes_left, [next(claim)], search, None)
         # Of a queue that is not claimed of now: what it could run at once.
         looks = {
             queue: limits.get(queue, self._crew.lanes[queue].slots) for queue in self.cursors.queues
         }
-        high, size = self.cursors.span
+        sweep = self.cursors.sweep(looks, now)
         look = claiming.find_behind(
-            limits=looks,
+            limits=sweep.limits,
             tasks=self._tasks,
             bands=self.cursors.places(),
-            high=high,
-            size=size,
+            high=sweep.high,
+            size=sweep.size,
             turn=self._sweeps_with,
         )
-        return Claim(limits, bytes_left, [next(claim), next(look)], search, looks)
+        return Claim(limits, bytes_left, [next(claim), next(look)], search, sweep)
 
     @property
     def due_in(self) -> float:
@@ -157,8 +153,9 @@ class Claimer:
         self.now = came.at
         became_slow = self.cursors.searched(claim.search, came, now)
         self.slow_since_now = self.slow_since_now or became_slow
-        if claim.looks:
-            self.cursors.swept(claim.looks, claiming.behind(answers[1]), now)
+        self.found_behind = claim.sweep is not None and self.cursors.swept(
+            claim.sweep, claiming.behind(answers[1]), now
+        )
         return came.jobs
 
     def claim_suspects(self) -> Operation[list[Job]]:

@@ -3,19 +3,22 @@
 Normally a claim searches from the head of each queue. The head may be slow, whatever the cause:
 rows that were claimed there long ago and cannot be cleaned up while somebody holds an old snapshot,
 or a crowd of jobs that no worker here knows. Then each band (a priority of that queue) is entered
-behind the last job that was claimed from it, and beside the claims a *sweep* looks through the ids,
-from the newest down, for what came in behind: in spans sized to some milliseconds, for a tenth of
-the time. From time to time a claim tries the head of one such queue again; once that is fast, its
-cursors go.
+behind the last job that was claimed from it, and beside the claims a *sweep* looks through the
+table's pages, from its end down, for what came in behind: in spans of a few milliseconds, for a
+twentieth of the time. From time to time a claim tries the head of one such queue again; once that
+is fast, its cursors go.
+
+The next claim may be planned, and another look too, before the answer to the last is here: what is
+under way is not planned twice, and an answer counts from where its claim began.
 
 Nothing depends on a cursor being right: one that is too far ahead makes the jobs behind it wait for
 the sweep, at most ``bound``.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from pgqueue.job import Job
@@ -33,9 +36,15 @@ _SLOW_US = 600
 _SLOW_US_A_JOB = 20
 """A search of a healthy head takes a tenth of this."""
 _SLOW_IN_A_ROW = 3
-_SPAN = 20_000
-_SPAN_US = 4_000
-_SHARE = 0.1
+_SPAN = 300
+"""Pages: 3 ms where they are full of jobs that nobody knows, a fifth of it for dead rows."""
+_BESIDES_US = 400
+"""What a look costs besides, of the worker too."""
+_SHARE = 0.05
+_RECENT = timedelta(milliseconds=50)
+"""A job that was enqueued so long ago may be in a transaction that has not committed yet."""
+_ANSWER = 1.0
+"""Seconds after which what was not answered is tried again."""
 _TRIAL_SHARE = 0.02
 _FIRST_TRIAL, _LAST_TRIAL = 2.0, 60.0
 """Seconds until a head is searched again. Twice as long each time: a job that comes in meanwhile
@@ -45,14 +54,29 @@ waits for a search that is slow."""
 class Search(NamedTuple):
     """Where a claim is to begin."""
 
+    limits: Mapping[str, int]
+    """How many jobs of each queue it is for, those that were found included."""
     from_head: frozenset[str]
     """The queues that are searched from their heads: those without cursors, and the trial."""
-    beyond: frozenset[str]
-    """Those that are entered at their cursors."""
+    beyond: Mapping[str, Mapping[int, Place]]
+    """Those that are entered at their cursors, and where these are."""
     trial: str | None
     """One that has cursors, to see whether its head is fast again."""
-    found: Mapping[str, Sequence[int]]
+    found: Mapping[str, Set[int]]
     """Jobs behind the cursors, to be claimed by their ids."""
+
+
+class Sweep(NamedTuple):
+    """A look behind the cursors that is under way."""
+
+    limits: Mapping[str, int]
+    """How many jobs of each queue it looks for."""
+    cycle: int
+    """Which time through the table it belongs to."""
+    high: int | None
+    """The page below which it looks (None: the table's end)."""
+    size: int
+    """And how many pages."""
 
 
 @dataclass(slots=True)
@@ -66,9 +90,16 @@ class _Left:
     found: dict[int, None] = field(default_factory=dict)
     """Jobs that the sweep found behind the places, for the next claim."""
 
-    def take(self, most: int) -> list[int]:
+    def follow(self, job: Job, began: Place) -> None:
+        """Move the cursor behind a *job* that came of a claim that began there. If the cursor has
+        gone back since, that claim knows nothing of what lies between."""
+        place = self.places.get(job.priority, _FIRST)
+        if began <= place:
+            self.places[job.priority] = max(place, (job.run_at, job.id))
+
+    def take(self, most: int) -> Set[int]:
         """Return some of what was found."""
-        taken = list(self.found)[:most]
+        taken = set(list(self.found)[:most])
         for job_id in taken:
             del self.found[job_id]
         return taken
@@ -84,8 +115,8 @@ class Cursors:
         """How many of the last searches of a queue's head were slow; one that is fast says nothing
         of the others."""
         self._trials_from = 0.0
+        self._cycle = 0
         self._high: int | None = None
-        self._span = _SPAN
         self._sweep_at = 0.0
         self._cycle_began: float | None = None
         self.bound: float | None = None
@@ -108,17 +139,21 @@ class Cursors:
             queue for queue, head in left.items() if now >= max(head.trial_at, self._trials_from)
         ]
         trial = min(due, key=lambda queue: left[queue].trial_at, default=None)
-        beyond = frozenset(left) - {trial}
+        if trial is not None:
+            left[trial].trial_at = now + left[trial].pause
+            self._trials_from = now + _ANSWER  # until it is known how long that took
+        beyond = {queue: dict(head.places) for queue, head in left.items() if queue != trial}
         found = {queue: left[queue].take(limits[queue]) for queue in beyond}
-        return Search(frozenset(limits) - beyond, beyond, trial, found)
+        return Search(limits, frozenset(limits) - beyond.keys(), beyond, trial, found)
 
-    def bands(self, search: Search) -> list[tuple[Band, int]]:
+    @staticmethod
+    def bands(search: Search) -> list[tuple[Band, int]]:
         """Return where to enter each band of the queues, and the priority at which it ends.
 
         The first of a queue has no cursor: it is for priorities that nobody has seen yet."""
         found = [(Band(queue, -1, *_FIRST), _PRIORITIES) for queue in sorted(search.from_head)]
-        for queue in sorted(search.beyond):
-            starts = [(-1, _FIRST), *sorted(self._left[queue].places.items())]
+        for queue, places in sorted(search.beyond.items()):
+            starts = [(-1, _FIRST), *sorted(places.items())]
             ends = [priority for priority, _ in starts[1:]] + [_PRIORITIES]
             for (priority, place), below in zip(starts, ends, strict=True):
                 found.append((Band(queue, priority, *place), below))
@@ -135,7 +170,7 @@ class Cursors:
     def searched(self, search: Search, claim: Claimed, now: float) -> bool:
         """Learn from a claim that began there; return whether another head was left. Of a paused
         queue it says nothing."""
-        self._follow(claim.jobs)
+        self._follow(search, claim.jobs)
         from_head = search.from_head - claim.paused
         is_slow = _is_slow(claim)
         if search.trial in self._left and (is_slow or search.trial in claim.paused):
@@ -147,7 +182,7 @@ class Cursors:
                 self._left.pop(queue, None)
             return False
         if not from_head:
-            self._advance(search.beyond - claim.paused, claim)
+            self._advance(search.beyond.keys() - claim.paused, search, claim)
             return False
         self._trials_from = now + claim.search_us / 1e6 / _TRIAL_SHARE
         self._slow_in_a_row.update(from_head)
@@ -160,71 +195,88 @@ class Cursors:
             places = dict.fromkeys(self._declared.get(queue, ()), _FIRST)
             self._left[queue] = _Left(places, now + _FIRST_TRIAL)
         if slow:
-            self._follow(claim.jobs)
-            self._advance(slow, claim)
-            self._high, self._cycle_began, self._sweep_at = None, None, now
-            self.bound = None
+            self._follow(search, claim.jobs)
+            self._advance(slow, search, claim)
+            self._begin_cycle()
+            self._sweep_at, self.bound = now, None
         return bool(slow)
 
     def due_in(self, now: float) -> float:
         """Return the seconds until a sweep is wanted."""
         return max(0.0, self._sweep_at - now) if self.in_use else float("inf")
 
-    @property
-    def span(self) -> tuple[int | None, int]:
-        """The highest id to look at next (None: the newest there is), and how many below it."""
-        return self._high, self._span
+    def sweep(self, limits: Mapping[str, int], now: float) -> Sweep:
+        """Return where to look behind the cursors, for up to ``limits[queue]`` jobs of each queue.
+        Until that is answered, for a second, no other is wanted."""
+        self._sweep_at = now + _ANSWER
+        return Sweep(limits, self._cycle, self._high, _SPAN)
 
-    def swept(self, limits: Mapping[str, int], look: Behind, now: float) -> None:
-        """Learn from a look behind the cursors for up to ``limits[queue]`` jobs of each queue.
+    def swept(self, sweep: Sweep, look: Behind, now: float) -> bool:
+        """Learn from a look behind the cursors; return whether it found something to claim.
 
         A few are claimed by their ids. Where there may be more, as after a long transaction or a
         pause, the cursor goes back to the first of them."""
         if look.took_us is None:  # another worker sweeps for us
             self._sweep_at = now + 1.0
-            return
-        if self._cycle_began is None:
-            self._cycle_began = now
+            return False
         counts = Counter(job.queue for job in look.jobs)
         counts.update({queue: len(left.found) for queue, left in self._left.items()})
         for job in look.jobs:
             head = self._left.get(job.queue)
             if head is None:
                 continue  # it is searched from its head again
-            if counts[job.queue] < limits[job.queue]:
+            if counts[job.queue] < sweep.limits[job.queue]:
                 head.found[job.id] = None
             else:
                 before = (job.run_at, job.id - 1)
                 head.places[job.priority] = min(head.places.get(job.priority, before), before)
-        self._sweep_at = now + look.took_us / 1e6 / _SHARE
-        growth = _SPAN_US / max(look.took_us, 1)
-        self._span = int(min(max(self._span * min(growth, 2.0), 1000), 2**40))
+        self._sweep_at = now + (look.took_us + _BESIDES_US) / 1e6 / _SHARE
+        if sweep.cycle != self._cycle:  # another head was left since, and it begins anew
+            return bool(look.jobs)
+        if self._cycle_began is None:
+            self._cycle_began = now
         self._high = look.low
         if look.low <= 0:
-            self.bound = now - self._cycle_began
-            self._high, self._cycle_began = None, None
+            self.bound = self._sweep_at - self._cycle_began
+            self._begin_cycle()
+        return bool(look.jobs)
 
-    def _follow(self, jobs: Sequence[Job]) -> None:
-        """Move each cursor behind the last job that was claimed from its band."""
+    def _begin_cycle(self) -> None:
+        self._cycle += 1
+        self._high, self._cycle_began = None, None
+
+    def _follow(self, search: Search, jobs: Sequence[Job]) -> None:
+        """Move each cursor behind the last job that was claimed from its band. Those that were
+        claimed by their ids say nothing of it."""
         if not self._left:
             return
         for job in jobs:
             head = self._left.get(job.queue)
-            if head is not None:
-                place = head.places.get(job.priority, _FIRST)
-                head.places[job.priority] = max(place, (job.run_at, job.id))
+            if head is not None and job.id not in search.found.get(job.queue, ()):
+                head.follow(job, _began(search, job.queue, job.priority))
 
-    def _advance(self, queues: Collection[str], claim: Claimed) -> None:
+    def _advance(self, queues: Collection[str], search: Search, claim: Claimed) -> None:
         """After a slow search: skip what it walked over. A band that was searched to its end is
-        entered at the present from now on; not the one of the last job that came, behind which
-        there may be more than the claim's bytes had room for."""
+        entered at the present from now on, or a little before it; not the one of the last job that
+        came, behind which there may be more than the claim's bytes had room for."""
+        present = (claim.at - _RECENT, _LAST_ID)
         for queue in queues:
-            found = [job.priority for job in claim.jobs if job.queue == queue]
-            last = max(found, default=_PRIORITIES)
+            found = search.found.get(queue, frozenset())
+            if len(found) >= search.limits[queue]:
+                continue  # no band was searched
+            priorities = [
+                job.priority for job in claim.jobs if job.queue == queue and job.id not in found
+            ]
+            last = max(priorities, default=_PRIORITIES)
             places = self._left[queue].places if queue in self._left else {}
             for priority, place in places.items():
-                if priority < last:
-                    places[priority] = max(place, (claim.at, _LAST_ID))
+                if priority < last and _began(search, queue, priority) <= place:
+                    places[priority] = max(place, present)
+
+
+def _began(search: Search, queue: str, priority: int) -> Place:
+    """Where a claim entered the band of jobs of this *priority*."""
+    return search.beyond.get(queue, {}).get(priority, _FIRST)
 
 
 def _is_slow(claim: Claimed) -> bool:

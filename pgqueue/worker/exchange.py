@@ -47,7 +47,6 @@ class Exchange:
         rows that this one took from behind a cursor."""
         return (
             self.claim is not None
-            and self.claim.is_plain
             and self.look is None
             and not self.said
             and len(self.batch) > 0
@@ -56,8 +55,8 @@ class Exchange:
 
     @property
     def _claimed(self) -> int:
-        """How many jobs came, if nothing stands behind the claim; its first row is none."""
-        return int(self.answers[-1].rowcount) - 1
+        """How many jobs came; the first row of a claim's answer is none."""
+        return int(self.answers[len(self.notes) + len(self.writes)].rowcount) - 1
 
     @property
     def coming(self) -> dict[str, int]:

@@ -243,7 +243,8 @@ class Pump:
         self._crew.offer(self._holdings.add(claimed, exchange.sent))
         self._hungry = self._claimer.short_of(limits, claimed)
         self._short = self._hungry if self._rang_at < exchange.sent else frozenset()
-        return bool(claimed) or found or bool(self._completer.refused)
+        is_busy = bool(claimed) or found or bool(self._completer.refused)
+        return is_busy or (exchange.claim is not None and self._claimer.found_behind)
 
     async def _mind_the_bells(self, hungry: Collection[str]) -> None:
         if self._bell.note(hungry):
