@@ -140,6 +140,7 @@ def _growth(report: Report) -> Iterator[Verdict]:
     for name in (volume.SERVER, volume.WORKER):
         yield _at_most(report, name, volume.SMALL, 1.1)
     yield _against(report, unknown.DRAIN, unknown.ALONE, 0.9)
+    yield _at_most_ms(report, unknown.latency_line(99), 5.0)
     lines = [line for count in claimers.COUNTS if (line := report.line(claimers.line(count)))]
     yield _claimers(lines)
     line = report.line(memory.RATIO)
@@ -158,6 +159,15 @@ def _at_most(report: Report, name: str, other: str, most: float) -> Verdict:
         return Verdict(name, target, "", None, None)
     figure = f"{number(line.median())} {line.unit} against {number(line.median(other))}"
     return Verdict(name, target, figure, ratio, ratio <= most)
+
+
+def _at_most_ms(report: Report, name: str, most: float) -> Verdict:
+    target = f"≤ {most:g} ms"
+    line = report.line(name)
+    if line is None:
+        return Verdict(name, target, "", None, None)
+    figure = f"{number(line.median())} ms"
+    return Verdict(name, target, figure, None, line.median() <= most)
 
 
 def _claimers(lines: list[Line]) -> Verdict:
