@@ -36,7 +36,7 @@ STATES = ("available", "running", "dead", "succeeded")
 
 def measure(setting: Setting) -> Iterator[Figure]:
     sizes = setting.sizes
-    needed = 3 * sizes.held_round + CLAIMS * BATCH
+    needed = 3 * sizes.jobs + CLAIMS * BATCH
     for who, waiting, finished in (
         (SMALL, needed, sizes.held_round),
         (OURS, max(sizes.waiting, needed), sizes.finished),
@@ -110,8 +110,8 @@ def _milliseconds(look: Callable[[], object]) -> float:
 
 
 def _drain(setting: Setting, who: str) -> Iterator[Figure]:
-    """A worker does a round's jobs between two looks, and is stopped while others still wait."""
-    dsn, jobs = setting.dsn, setting.sizes.held_round
+    """A worker runs jobs between two looks, and is stopped while others still wait."""
+    dsn, jobs = setting.dsn, setting.sizes.jobs
     before = store.count(dsn, "pgqueue.jobs")
     workers.pause(dsn)
     with workers.workers(dsn, 1) as team, psycopg.connect(dsn, autocommit=True) as connection:
