@@ -77,7 +77,7 @@ _REASONS: Final = (
     Reason(
         "Cost of a job beside large tables",
         r"drain of a part of the backlog",
-        """measured by itself, three times, it was 0.99 to 1.09 of the server's and 0.93 to 1.02 of the
+        """measured by itself, twice, it was 0.99 and 1.09 of the server's, 0.93 and 1.02 of the
         worker's; two rounds of a second each can differ by a quarter.""",
     ),
     Reason(
