@@ -55,7 +55,7 @@ class Exchange:
 
     @property
     def _claimed(self) -> int:
-        """How many jobs came; the first row of a claim's answer is none."""
+        """How many jobs came; the first row of a claim's answer is none. A look may follow it."""
         return int(self.answers[len(self.notes) + len(self.writes)].rowcount) - 1
 
     @property
