@@ -465,7 +465,8 @@ def test_many_that_committed_late_are_claimed_as_fast_as_others_once_they_are_fo
             add(worker, 10)
             desk.claim()
         application.commit()
-        desk.claim_until(set(late), turns=500)
+        # A hundred claims, once a look has come by. Ten a look would take 15,000 turns.
+        desk.claim_until(set(late), turns=3_000)
 
 
 def test_a_slow_claim_that_its_bytes_cut_short_has_not_found_the_end_of_its_queue(
