@@ -14,7 +14,7 @@ import pytest
 from pgqueue import NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import Job
 from pgqueue.storage import claiming, jobs
-from pgqueue.storage.claiming import Band, Behind, Found, find_horizon
+from pgqueue.storage.claiming import Band, Behind, Found, Head, find_horizon, search_head
 from pgqueue.storage.connect import SESSION
 from pgqueue.storage.drivers import run
 from pgqueue.storage.operation import Operation, Row, Statement
@@ -49,12 +49,6 @@ def worker(dsn: str) -> Iterator[Connection]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(SESSION, {"local": False})
         yield connection
-
-
-@pytest.fixture
-def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The head is not searched again meanwhile: that would find what the sweep is to find."""
-    monkeypatch.setattr(cursors, "_FIRST_TRIAL", 3600.0)
 
 
 @contextmanager
@@ -129,10 +123,12 @@ class Desk:
         raise AssertionError("the head of the queue is not slow")
 
     def try_head(self) -> None:
-        """Have the next claim search from the head again."""
-        self.claimer.cursors._trials_from = 0.0
-        for left in self.claimer.cursors._left.values():
-            left.trial_at = 0.0
+        """Search the head again, as it will be one day."""
+        trial = self.claimer.cursors.next_trial()
+        assert trial
+        assert trial.limit == self.slots
+        head = run(self.connection, search_head(queue=trial.queue, tasks=["work"], limit=10))
+        self.claimer.cursors.tried(trial.queue, head, boottime())
 
 
 def add(connection: Connection, count: int = 1, **options: Any) -> list[int]:
@@ -186,9 +182,10 @@ def test_past_a_dead_head_a_claim_reads_only_what_it_takes(dsn: str, worker: Con
         desk = Desk(worker)
         desk.slow_down()
 
-        assert buffers(desk) < 500
         desk.try_head()
-        assert buffers(desk) > 1_000, "the head is slow indeed"
+        assert buffers(desk) < 500
+        search = search_head(queue="default", tasks=["work"], limit=10)
+        assert pages(worker, next(search)) > 1_000, "the head is slow indeed"
 
 
 def buffers(desk: Desk) -> int:
@@ -249,7 +246,7 @@ class Clerk:
         jobs: Sequence[Job] = (),
     ) -> Search:
         """A claim that is slow if it searches one of these heads."""
-        search = self.cursors.search(dict.fromkeys(queues, 10), self.now)
+        search = self.cursors.search(dict.fromkeys(queues, 10))
         took = 50_000 if (search.from_head - set(paused)).intersection(slow) else 50
         self.answer(search, took=took, jobs=jobs, paused=paused)
         return search
@@ -273,6 +270,15 @@ class Clerk:
         planned = self.cursors.sweep({"slow": 10}, self.now)
         self.cursors.swept(planned, Behind(found, 1, 100), self.now)
 
+    def try_heads(self, *, slow: Collection[str] = ()) -> int:
+        """The trials that are due; return how many."""
+        trials = 0
+        while (trial := self.cursors.next_trial()) and trial.at <= self.now:
+            took = 50_000 if trial.queue in slow else 50
+            self.cursors.tried(trial.queue, Head(trial.limit, took), self.now)
+            trials += 1
+        return trials
+
     def left(self) -> set[str]:
         return set(self.cursors.queues)
 
@@ -291,23 +297,66 @@ def test_each_queue_has_its_own_head_and_tries_it_by_itself() -> None:
         clerk.claim("slow", "fast", slow=["slow"])
     assert clerk.left() == {"slow", "fast"}, "nobody knows yet which it was"
     for _ in range(1_000):
-        search = clerk.claim("slow", "fast", slow=["slow"])
-        assert search.trial is None or search.from_head <= {search.trial, "fast"}
+        clerk.claim("slow", "fast", slow=["slow"])
+        clerk.try_heads(slow=["slow"])
     assert clerk.left() == {"slow"}
     for _ in range(10_000):
         clerk.claim("slow", "fast")
+        clerk.try_heads()
     assert clerk.left() == set()
+
+
+def test_no_claim_searches_a_head_that_was_left_until_a_trial_of_it_was_fast() -> None:
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    trials = 0
+    for _ in range(60_000):
+        assert clerk.claim("slow", slow=["slow"]).from_head == set()
+        trials += clerk.try_heads(slow=["slow"])
+    assert 10 <= trials <= 15, "seldom, in ten minutes"
+    clerk.now += 60
+    clerk.try_heads()
+    assert clerk.claim("slow").from_head == {"slow"}
+
+
+def test_a_trial_of_a_long_head_waits_so_long_that_it_takes_a_fiftieth_of_the_time() -> None:
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    clerk.cursors.tried("slow", Head(10, 2_000_000), clerk.now)
+    trial = clerk.cursors.next_trial()
+    assert trial
+    assert trial.at == pytest.approx(clerk.now + 100)
+
+
+def test_claims_that_stay_slow_though_trials_are_fast_return_to_the_head_ever_more_seldom() -> None:
+    """As where others have locked what stands there: a trial locks nothing."""
+    clerk = Clerk("slow")
+    from_head = 0
+    for _ in range(60_000):
+        from_head += len(clerk.claim("slow", slow=["slow"]).from_head)
+        clerk.try_heads()
+    assert 3 * 10 <= from_head <= 3 * 15, "three claims for each trial of ten minutes"
+    for _ in range(6_000):
+        clerk.claim("slow")
+        clerk.try_heads()
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    trial = clerk.cursors.next_trial()
+    assert trial
+    assert trial.at < clerk.now + 3, "what was is forgotten once claims were fast"
 
 
 def test_a_pause_says_nothing_of_the_head_of_its_queue() -> None:
     clerk = Clerk("slow", "other")
     for _ in range(3):
         clerk.claim("slow", slow=["slow"])
-    trials = [
-        clerk.claim("slow", "other", slow=["slow"], paused=["slow"]).trial for _ in range(1_000)
-    ]
-    assert clerk.left() == {"slow"}
-    assert trials.count("slow") < 10
+    clerk.cursors.tried("slow", Head(10, 50), clerk.now)
+    clerk.claim("slow", "other", paused=["slow"])
+    for _ in range(3):
+        clerk.claim("slow", "other", slow=["slow", "other"], paused=["slow"])
+    assert clerk.left() == {"other"}
 
 
 def test_the_answer_to_a_claim_names_the_queues_that_are_paused(worker: Connection) -> None:
@@ -331,10 +380,10 @@ def test_what_a_sweep_finds_is_kept_for_the_next_claim_of_its_queue_unless_it_ma
     clerk.sweep(*range(9))
     assert clerk.claim("other").found == {}
     assert clerk.cursors.places() == [start]
-    assert clerk.cursors.search({"slow": 4}, clerk.now).found == {"slow": {0, 1, 2, 3}}
+    assert clerk.cursors.search({"slow": 4}).found == {"slow": {0, 1, 2, 3}}
     clerk.sweep(20, 21, 22, 23, 24)
     assert clerk.cursors.places() == [Band("slow", 100, datetime(2026, 1, 1, tzinfo=UTC), 19)]
-    assert clerk.cursors.search({"slow": 10}, clerk.now).found == {"slow": {4, 5, 6, 7, 8}}
+    assert clerk.cursors.search({"slow": 10}).found == {"slow": {4, 5, 6, 7, 8}}
 
 
 def test_what_a_full_queue_has_left_does_not_concern_the_claims_of_the_others() -> None:
@@ -343,7 +392,7 @@ def test_what_a_full_queue_has_left_does_not_concern_the_claims_of_the_others() 
         clerk.claim("full", slow=["full"])
     for _ in range(10_000):
         search = clerk.claim("other", slow=["full"])
-        assert search == Search({"other": 10}, frozenset({"other"}), {}, None, {})
+        assert search == Search({"other": 10}, frozenset({"other"}), {}, {})
     assert clerk.left() == {"full"}
 
 
@@ -355,7 +404,7 @@ def test_a_cursor_that_went_back_is_not_moved_by_a_claim_that_began_ahead_of_it(
     for _ in range(3):
         clerk.claim("slow", slow=["slow"])
     clerk.claim("slow", jobs=[a_job(1000)])
-    ahead = clerk.cursors.search({"slow": 10}, clerk.now)
+    ahead = clerk.cursors.search({"slow": 10})
     clerk.sweep(*range(500, 520))
     assert clerk.cursors.places() == [place(499)]
 
@@ -379,15 +428,16 @@ def test_what_is_under_way_is_not_planned_again_before_its_answer_is_late() -> N
     assert clerk.cursors.due_in(clerk.now) == pytest.approx(0.028)
 
 
-def test_one_head_is_tried_at_a_time_though_no_answer_is_here() -> None:
-    clerk = Clerk("slow", "other")
+def test_a_claim_of_the_head_that_is_answered_after_it_was_left_changes_nothing() -> None:
+    clerk = Clerk("slow")
+    late = clerk.cursors.search({"slow": 10})
     for _ in range(3):
-        clerk.claim("slow", "other", slow=["slow"])
-    clerk.now += 10
-    limits = {"slow": 10, "other": 10}
-    trials = [clerk.cursors.search(limits, clerk.now).trial for _ in range(3)]
-    assert len(set(trials) - {None}) == 1
-    assert trials[1:] == [None, None]
+        clerk.claim("slow", slow=["slow"])
+    places = clerk.cursors.places()
+    clerk.answer(late, took=50)
+    clerk.answer(late, took=50_000)
+    assert clerk.left() == {"slow"}
+    assert clerk.cursors.places() == places
 
 
 def test_a_cursor_is_not_moved_by_jobs_that_were_claimed_by_their_ids() -> None:
@@ -400,15 +450,15 @@ def test_a_cursor_is_not_moved_by_jobs_that_were_claimed_by_their_ids() -> None:
     back = clerk.cursors.places()
     assert back == [Band("slow", 100, a_job(0).run_at, 499)]
 
-    claim = clerk.cursors.search({"slow": 1}, clerk.now)
+    claim = clerk.cursors.search({"slow": 1})
     clerk.answer(claim, jobs=[a_job(900)])
     assert clerk.cursors.places() == back
     clerk.sweep(*range(8))
-    claim = clerk.cursors.search({"slow": 8}, clerk.now)
+    claim = clerk.cursors.search({"slow": 8})
     clerk.answer(claim, took=50_000)
     assert clerk.cursors.places() == back, "there was no room for a search of the bands"
     clerk.sweep(1)
-    claim = clerk.cursors.search({"slow": 3}, clerk.now)
+    claim = clerk.cursors.search({"slow": 3})
     clerk.answer(claim, jobs=[a_job(1)._replace(priority=200), a_job(500)], took=50_000)
     assert clerk.cursors.places() == [Band("slow", 100, a_job(0).run_at, 500)], "there may be more"
 
@@ -431,7 +481,6 @@ def test_a_sweep_that_began_before_another_head_was_left_does_not_count_for_it(
     assert clerk.cursors.sweep({"slow": 10, "other": 10}, clerk.now).high is None
 
 
-@pytest.mark.usefixtures("no_trial")
 @pytest.mark.parametrize("lags", [False, True])
 @pytest.mark.parametrize("priority", [None, 3, 30_000], ids=["usual", "new, urgent", "new, low"])
 def test_a_job_that_committed_late_is_found_behind_the_cursor(
@@ -449,7 +498,6 @@ def test_a_job_that_committed_late_is_found_behind_the_cursor(
         assert len(desk.claim_until({late})) <= 110
 
 
-@pytest.mark.usefixtures("no_trial")
 @pytest.mark.parametrize("lags", [False, True])
 def test_many_that_committed_late_are_claimed_as_fast_as_others_once_they_are_found(
     dsn: str, worker: Connection, lags: bool
@@ -481,14 +529,12 @@ def test_a_slow_claim_that_its_bytes_cut_short_has_not_found_the_end_of_its_queu
         large = NewJob("work", args=json.dumps({"text": "x" * 1_500_000}))
         added = [each.id for each in enqueue_many(worker, [large] * 8)]
         desk.claimer.cursors._sweep_at = boottime() + 3600
-        desk.claimer.cursors._trials_from = boottime() + 3600
         first, second = [job.id for job in desk.claim()], [job.id for job in desk.claim()]
         assert first == added[: len(first)]
         assert 0 < len(first) < 8
         assert second == added[len(first) :]
 
 
-@pytest.mark.usefixtures("no_trial")
 def test_what_was_found_behind_the_cursors_is_claimed_within_the_bytes_that_may_be_held(
     dsn: str, worker: Connection
 ) -> None:
@@ -509,7 +555,6 @@ def test_what_was_found_behind_the_cursors_is_claimed_within_the_bytes_that_may_
         assert not late
 
 
-@pytest.mark.usefixtures("no_trial")
 def test_a_job_that_commits_a_moment_after_a_slow_search_needs_no_sweep(
     dsn: str, worker: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -578,7 +623,6 @@ def test_once_the_head_is_clean_it_is_searched_again(dsn: str, worker: Connectio
         desk.slow_down()
     worker.execute("VACUUM pgqueue.jobs")
     desk.try_head()
-    desk.claim()
 
     assert not desk.claimer.cursors.in_use
 

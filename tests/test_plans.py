@@ -219,6 +219,7 @@ KEY = {"jobs_pkey"}
 INDEXES_OF_JOBS = {
     "claim_jobs": {"jobs_available", *KEY},
     "claim_beyond": {"jobs_available", *KEY},
+    "search_head": {"jobs_available"},
     "claim_suspects": {"jobs_suspect", *KEY},
     "find_suspects": {"jobs_suspect"},
     "find_sealed_jobs": KEY,
@@ -281,6 +282,12 @@ def test_a_claim_walks_the_head_of_the_queue_and_sorts_nothing(tables: Connectio
     assert [node for node in nodes if "Sort" in node.kind] == []
     assert [node.kind for node in nodes if node.by == "jobs_available"] == ["Index Scan"]
     assert scanned(nodes, "queues") == {"queues_pkey"}
+
+
+def test_a_trial_walks_the_head_as_a_claim_does(tables: Connection) -> None:
+    nodes = plan_of(tables, "search_head")
+    assert [node for node in nodes if "Sort" in node.kind] == []
+    assert [node.kind for node in nodes if node.by == "jobs_available"] == ["Index Scan"]
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,26 @@ def behind(rows: list[Row]) -> Behind:
     return Behind(found, *rows[0][4:])
 
 
+class Head(NamedTuple):
+    """What a search of the head of a queue came to."""
+
+    found: int
+    """How many jobs."""
+    search_us: int
+    """Microseconds."""
+
+
+def search_head(*, queue: str, tasks: Sequence[str], limit: int) -> Operation[Head]:
+    """Search for up to *limit* available jobs from the head of *queue*, and leave them there."""
+    rows = yield from query("search_head", queue=queue, tasks=list(tasks), limit=limit)
+    return head(rows)
+
+
+def head(rows: list[Row]) -> Head:
+    """Turn the row of such a search into what it says."""
+    return Head._make(rows[0])
+
+
 def find_horizon() -> Operation[str | None]:
     """Return who keeps dead rows from being cleaned up, in words; None: nobody does for long."""
     rows = yield from query("find_horizon")

@@ -98,7 +98,7 @@ class Claimer:
     ) -> Claim:
         """Return the next claim. *coming*: so many bytes may be on their way already, by queue."""
         now = boottime()
-        search = self.cursors.search(limits, now)
+        search = self.cursors.search(limits)
         bytes_left = {
             queue: self._crew.lanes[queue].bytes_left(coming.get(queue, 0)) for queue in limits
         }

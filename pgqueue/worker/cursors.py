@@ -5,8 +5,8 @@ rows that were claimed there long ago and cannot be cleaned up while somebody ho
 or a crowd of jobs that no worker here knows. Then each band (a priority of that queue) is entered
 behind the last job that was claimed from it, and beside the claims a *sweep* looks through the
 table's pages, from its end down, for what came in behind: in spans of a few milliseconds, for a
-twentieth of the time. From time to time a claim tries the head of one such queue again; once that
-is fast, its cursors go.
+twentieth of the time. From time to time the head of each such queue is tried again (``trials.py``);
+once that is fast, its cursors go.
 
 The next claim may be planned, and another look too, before the answer to the last is here: what is
 under way is not planned twice, and an answer counts from where its claim began.
@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from pgqueue.job import Job
-from pgqueue.storage.claiming import Band, Behind, Claimed
+from pgqueue.storage.claiming import Band, Behind, Claimed, Head
 
 Place = tuple[datetime, int]
 """``run_at`` and id of a job, behind which a claim begins."""
@@ -44,11 +44,11 @@ _SHARE = 0.05
 _RECENT = timedelta(milliseconds=50)
 """A job that was enqueued so long ago may be in a transaction that has not committed yet."""
 _ANSWER = 1.0
-"""Seconds after which what was not answered is tried again."""
+"""Seconds after which a look that was not answered is sent again."""
 _TRIAL_SHARE = 0.02
 _FIRST_TRIAL, _LAST_TRIAL = 2.0, 60.0
-"""Seconds until a head is searched again. Twice as long each time: a job that comes in meanwhile
-waits for a search that is slow."""
+"""Seconds until a head is tried again. Twice as long each time, until claims from it are fast: what
+makes them slow may be something that no trial sees, as rows that others have locked."""
 
 
 class Search(NamedTuple):
@@ -57,13 +57,21 @@ class Search(NamedTuple):
     limits: Mapping[str, int]
     """How many jobs of each queue it is for, those that were found included."""
     from_head: frozenset[str]
-    """The queues that are searched from their heads: those without cursors, and the trial."""
+    """The queues that are searched from their heads."""
     beyond: Mapping[str, Mapping[int, Place]]
     """Those that are entered at their cursors, and where these are."""
-    trial: str | None
-    """One that has cursors, to see whether its head is fast again."""
     found: Mapping[str, Set[int]]
     """Jobs behind the cursors, to be claimed by their ids."""
+
+
+class Trial(NamedTuple):
+    """A search of a head that was left, to see whether it is fast again."""
+
+    at: float
+    """When it is due, by the boot clock."""
+    queue: str
+    limit: int
+    """How many jobs to search for: as many as the last claim."""
 
 
 class Sweep(NamedTuple):
@@ -86,7 +94,8 @@ class _Left:
     places: dict[int, Place]
     """By priority."""
     trial_at: float
-    pause: float = _FIRST_TRIAL
+    limit: int
+    """How many jobs the last claim was for."""
     found: dict[int, None] = field(default_factory=dict)
     """Jobs that the sweep found behind the places, for the next claim."""
 
@@ -114,7 +123,8 @@ class Cursors:
         self._slow_in_a_row: Counter[str] = Counter()
         """How many of the last searches of a queue's head were slow; one that is fast says nothing
         of the others."""
-        self._trials_from = 0.0
+        self._pauses: dict[str, float] = {}
+        """Seconds to the next trial of each head that was left since claims from it were fast."""
         self._cycle = 0
         self._high: int | None = None
         self._sweep_at = 0.0
@@ -132,19 +142,14 @@ class Cursors:
         """The queues that have cursors."""
         return self._left.keys()
 
-    def search(self, limits: Mapping[str, int], now: float) -> Search:
+    def search(self, limits: Mapping[str, int]) -> Search:
         """Return where to begin the next claim, of up to ``limits[queue]`` jobs of each queue."""
         left = {queue: self._left[queue] for queue in limits if queue in self._left}
-        due = [
-            queue for queue, head in left.items() if now >= max(head.trial_at, self._trials_from)
-        ]
-        trial = min(due, key=lambda queue: left[queue].trial_at, default=None)
-        if trial is not None:
-            left[trial].trial_at = now + left[trial].pause
-            self._trials_from = now + _ANSWER  # until it is known how long that took
-        beyond = {queue: dict(head.places) for queue, head in left.items() if queue != trial}
-        found = {queue: left[queue].take(limits[queue]) for queue in beyond}
-        return Search(limits, frozenset(limits) - beyond.keys(), beyond, trial, found)
+        beyond = {queue: dict(head.places) for queue, head in left.items()}
+        found = {queue: head.take(limits[queue]) for queue, head in left.items()}
+        for queue, head in left.items():
+            head.limit = limits[queue]
+        return Search(limits, frozenset(limits) - beyond.keys(), beyond, found)
 
     @staticmethod
     def bands(search: Search) -> list[tuple[Band, int]]:
@@ -171,35 +176,46 @@ class Cursors:
         """Learn from a claim that began there; return whether another head was left. Of a paused
         queue it says nothing."""
         self._follow(search, claim.jobs)
-        from_head = search.from_head - claim.paused
-        is_slow = _is_slow(claim)
-        if search.trial in self._left and (is_slow or search.trial in claim.paused):
-            head = self._left[search.trial]
-            head.trial_at, head.pause = now + head.pause, min(2 * head.pause, _LAST_TRIAL)
-        if not is_slow:
+        from_head = search.from_head - claim.paused - self._left.keys()
+        if not _is_slow(len(claim.jobs), claim.search_us):
             for queue in from_head:
                 self._slow_in_a_row.pop(queue, None)
-                self._left.pop(queue, None)
+                self._pauses.pop(queue, None)
             return False
         if not from_head:
             self._advance(search.beyond.keys() - claim.paused, search, claim)
             return False
-        self._trials_from = now + claim.search_us / 1e6 / _TRIAL_SHARE
         self._slow_in_a_row.update(from_head)
-        slow = [
-            queue
-            for queue in from_head - self._left.keys()
-            if self._slow_in_a_row[queue] >= _SLOW_IN_A_ROW
-        ]
+        slow = [queue for queue in from_head if self._slow_in_a_row[queue] >= _SLOW_IN_A_ROW]
         for queue in slow:
             places = dict.fromkeys(self._declared.get(queue, ()), _FIRST)
-            self._left[queue] = _Left(places, now + _FIRST_TRIAL)
+            self._left[queue] = _Left(places, now + self._pause(queue), search.limits[queue])
         if slow:
             self._follow(search, claim.jobs)
             self._advance(slow, search, claim)
             self._begin_cycle()
             self._sweep_at, self.bound = now, None
         return bool(slow)
+
+    def next_trial(self) -> Trial | None:
+        """Return which head is to be tried next."""
+        return min(
+            (Trial(head.trial_at, queue, head.limit) for queue, head in self._left.items()),
+            default=None,
+        )
+
+    def tried(self, queue: str, head: Head, now: float) -> None:
+        """Learn how long a search of the head of *queue* took."""
+        if _is_slow(head.found, head.search_us):
+            self.put_off(queue, head.search_us / 1e6, now)
+        else:
+            self._left.pop(queue, None)
+            self._slow_in_a_row.pop(queue, None)
+
+    def put_off(self, queue: str, took: float, now: float) -> None:
+        """A trial of *queue* came to nothing, or to nothing good, in so many seconds."""
+        if queue in self._left:
+            self._left[queue].trial_at = now + max(self._pause(queue), took / _TRIAL_SHARE)
 
     def due_in(self, now: float) -> float:
         """Return the seconds until a sweep is wanted."""
@@ -241,6 +257,12 @@ class Cursors:
             self._begin_cycle()
         return bool(look.jobs)
 
+    def _pause(self, queue: str) -> float:
+        """Seconds until the next trial, and twice as long until the one after it."""
+        pause = self._pauses.get(queue, _FIRST_TRIAL)
+        self._pauses[queue] = min(2 * pause, _LAST_TRIAL)
+        return pause
+
     def _begin_cycle(self) -> None:
         self._cycle += 1
         self._high, self._cycle_began = None, None
@@ -279,5 +301,6 @@ def _began(search: Search, queue: str, priority: int) -> Place:
     return search.beyond.get(queue, {}).get(priority, _FIRST)
 
 
-def _is_slow(claim: Claimed) -> bool:
-    return claim.search_us > _SLOW_US + _SLOW_US_A_JOB * len(claim.jobs)
+def _is_slow(jobs: int, search_us: int) -> bool:
+    """Whether a search that found so many *jobs* took too long."""
+    return search_us > _SLOW_US + _SLOW_US_A_JOB * jobs

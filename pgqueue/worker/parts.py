@@ -27,6 +27,7 @@ from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
 from pgqueue.worker.tally import Tally
 from pgqueue.worker.transaction import Transactions
+from pgqueue.worker.trials import Trials
 
 _TICK = 0.002
 """An alarm goes off a moment late: never before its time by another clock."""
@@ -61,6 +62,7 @@ class Parts:
     heartbeat: Heartbeat
     crew: Crew
     pump: Pump
+    trials: Trials
     maintenance: Maintenance | None
     ears: Ears
 
@@ -154,6 +156,8 @@ def assemble(
         notes=notes,
         tally=tally,
     )
+    trials = Trials(Session(frame.dsn, "trials"), pump.cursors, tasks=tasks.names)
+    sessions.append(trials.session)
     ears.on_ring = lambda queue: _ring(pump, queue, settings)
     ears.on_cancel = holdings.request_cancel
     pump.is_deaf = lambda: not ears.is_up
@@ -169,6 +173,7 @@ def assemble(
         heartbeat=heartbeat,
         crew=crew,
         pump=pump,
+        trials=trials,
         maintenance=maintenance,
         ears=ears,
     )
