@@ -14,7 +14,15 @@ import pytest
 from pgqueue import NewJob, Tasks, enqueue, enqueue_many
 from pgqueue.job import Job
 from pgqueue.storage import claiming, jobs
-from pgqueue.storage.claiming import Band, Behind, Found, Head, find_horizon, search_head
+from pgqueue.storage.claiming import (
+    Band,
+    Behind,
+    Found,
+    Head,
+    find_behind,
+    find_horizon,
+    search_head,
+)
 from pgqueue.storage.connect import SESSION
 from pgqueue.storage.drivers import run
 from pgqueue.storage.operation import Operation, Row, Statement
@@ -22,7 +30,7 @@ from pgqueue.worker import cursors
 from pgqueue.worker.claimer import Claim, Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
-from pgqueue.worker.cursors import Cursors, Search
+from pgqueue.worker.cursors import Cursors, Search, Sweep
 from pgqueue.worker.executor import Executor
 from pgqueue.worker.lane import AHEAD_BYTES
 from pgqueue.worker.outlook import Outlook
@@ -68,16 +76,18 @@ def bury(connection: Connection, jobs: int, run_at: datetime | None = None) -> N
 class Desk:
     """A claimer and the connection it claims on, without the rest of a worker.
 
-    *lags*: the answer to each claim is read when the next one was sent, as a busy worker does."""
+    *lags*: the answer to each claim is read when the next one was sent, as a busy worker does, and
+    a look is under way meanwhile."""
 
     def __init__(self, connection: Connection, *, slots: int = 10, lags: bool = False) -> None:
         tasks = Tasks()
         tasks.task("work")(lambda: None)
         self.connection = connection
         self.slots = slots
-        self.unread: deque[tuple[Claim, list[list[Row]]]] = deque()
+        self.unread: deque[tuple[Claim, list[Row]]] = deque()
+        self.looked: deque[tuple[Sweep, list[Row]]] = deque()
         self.lag = 1 if lags else 0
-        crew = Crew(
+        self.crew = Crew(
             queues={"default": slots},
             prefetch=0,
             executor=Executor(tasks, threads=1),
@@ -87,21 +97,36 @@ class Desk:
             on_stale=lambda: None,
         )
         lease = timedelta(minutes=5)
-        self.claimer = Claimer(crew, worker_id=WORKER, tasks=tasks, lease=lease)
+        self.claimer = Claimer(self.crew, worker_id=WORKER, tasks=tasks, lease=lease)
 
     def claim(self) -> list[Job]:
-        """One turn: what the pump would send, in one transaction, and what it would read."""
+        """One turn: what the pump would send and read, and the scout beside it."""
         claim = self.claimer.claim({"default": self.slots})
-        with self.connection.transaction():
-            answers = [
-                self.connection.execute(*statement).fetchall() for statement in claim.statements
-            ]
-        self.unread.append((claim, answers))
+        self.unread.append((claim, self.connection.execute(*claim.statement).fetchall()))
+        self.look()
         if len(self.unread) <= self.lag:
             return []
         claimed = self.claimer.claimed(*self.unread.popleft())
         assert len(claimed) <= self.slots, "wherever they were found"
         return claimed
+
+    def look(self) -> None:
+        """A look behind the cursors, if it is time."""
+        past = self.claimer.cursors
+        if len(self.looked) <= self.lag and not past.due_in(boottime()):
+            sweep = past.sweep()
+            look = find_behind(
+                limits=sweep.limits,
+                tasks=["work"],
+                bands=past.places(),
+                high=sweep.high,
+                size=sweep.size,
+                turn=1,
+            )
+            self.looked.append((sweep, self.connection.execute(*next(look)).fetchall()))
+        if len(self.looked) > self.lag:
+            sweep, rows = self.looked.popleft()
+            past.swept(sweep, claiming.behind(rows), boottime())
 
     def claim_until(self, wanted: set[int], turns: int = 5_000) -> set[int]:
         """Claim until all of *wanted* were found; return what else was."""
@@ -190,7 +215,7 @@ def test_past_a_dead_head_a_claim_reads_only_what_it_takes(dsn: str, worker: Con
 
 def buffers(desk: Desk) -> int:
     """How many pages the next claim touches."""
-    return pages(desk.connection, desk.claimer.claim({"default": 10}).statements[0])
+    return pages(desk.connection, desk.claimer.claim({"default": 10}).statement)
 
 
 def pages(connection: Connection, statement: Statement) -> int:
@@ -267,7 +292,7 @@ class Clerk:
     def sweep(self, *ids: int) -> None:
         """A look that finds these jobs of queue "slow"."""
         found = [Found(job_id, "slow", 100, a_job(job_id).run_at) for job_id in ids]
-        planned = self.cursors.sweep({"slow": 10}, self.now)
+        planned = self.cursors.sweep()
         self.cursors.swept(planned, Behind(found, 1, 100), self.now)
 
     def try_heads(self, *, slow: Collection[str] = ()) -> int:
@@ -416,16 +441,37 @@ def test_a_cursor_that_went_back_is_not_moved_by_a_claim_that_began_ahead_of_it(
     assert clerk.cursors.places() == [place(519)]
 
 
-def test_what_is_under_way_is_not_planned_again_before_its_answer_is_late() -> None:
+def test_looks_behind_the_cursors_take_a_twentieth_of_the_time() -> None:
     clerk = Clerk("slow")
     for _ in range(3):
         clerk.claim("slow", slow=["slow"])
     assert clerk.cursors.due_in(clerk.now) == 0
-    planned = clerk.cursors.sweep({"slow": 10}, clerk.now)
-    assert clerk.cursors.due_in(clerk.now) == 1
-    assert clerk.cursors.due_in(clerk.now + 1) == 0, "the connection may have broken"
-    clerk.cursors.swept(planned, Behind([], 1, 1000), clerk.now)
+    clerk.cursors.swept(clerk.cursors.sweep(), Behind([], 1, 1000), clerk.now)
     assert clerk.cursors.due_in(clerk.now) == pytest.approx(0.028)
+
+
+def test_cursors_that_nobody_can_look_behind_are_given_up() -> None:
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    on_its_way = clerk.cursors.search({"slow": 10})
+    sweep = clerk.cursors.sweep()
+    clerk.cursors.give_up()
+    clerk.cursors.swept(sweep, Behind([Found(1, "slow", 100, a_job(1).run_at)], 1, 100), clerk.now)
+    clerk.answer(on_its_way, took=50_000, jobs=[a_job(1)])
+    assert clerk.claim("slow", slow=["slow"]).from_head == {"slow"}
+    assert clerk.left() == set()
+
+
+def test_a_few_that_a_look_finds_are_claimed_by_their_ids_however_few_are_wanted() -> None:
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    start = clerk.cursors.places()
+    assert clerk.cursors.search({"slow": 1}).found == {"slow": set()}
+    clerk.sweep(1, 2)
+    assert clerk.cursors.search({"slow": 1}).found == {"slow": {1}}
+    assert clerk.cursors.places() == start
 
 
 def test_a_claim_of_the_head_that_is_answered_after_it_was_left_changes_nothing() -> None:
@@ -471,14 +517,14 @@ def test_a_sweep_that_began_before_another_head_was_left_does_not_count_for_it(
     for _ in range(3):
         clerk.claim("slow", slow=["slow"])
     if begun:
-        first = clerk.cursors.sweep({"slow": 10}, clerk.now)
+        first = clerk.cursors.sweep()
         clerk.cursors.swept(first, Behind([], 70_000, 1000), clerk.now)
-    before = clerk.cursors.sweep({"slow": 10}, clerk.now)
+    before = clerk.cursors.sweep()
     for _ in range(3):
         clerk.claim("other", slow=["other"])
     clerk.cursors.swept(before, Behind([], 0, 1000), clerk.now)
     assert clerk.cursors.bound is None
-    assert clerk.cursors.sweep({"slow": 10, "other": 10}, clerk.now).high is None
+    assert clerk.cursors.sweep().high is None
 
 
 @pytest.mark.parametrize("lags", [False, True])

@@ -1,10 +1,8 @@
 """Decides what to claim next: of which queues, how many, from where, and when suspects have their
 turn."""
 
-import json
-import zlib
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
@@ -16,7 +14,7 @@ from pgqueue.storage.operation import Operation, Row, Statement
 from pgqueue.tasks import Tasks
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.crew import Crew
-from pgqueue.worker.cursors import Cursors, Search, Sweep
+from pgqueue.worker.cursors import Cursors, Search
 
 FEW = 10
 """So many jobs that may have crashed a worker once are tried beside each other."""
@@ -40,10 +38,8 @@ class Claim(NamedTuple):
     limits: Mapping[str, int]
     bytes_left: Mapping[str, int]
     """How many bytes of arguments it may bring, by queue."""
-    statements: list[Statement]
-    """The claim itself, and a sweep's look if it is time."""
+    statement: Statement
     search: Search
-    sweep: Sweep | None
 
 
 class Claimer:
@@ -61,15 +57,12 @@ class Claimer:
         self._tasks = tasks.names
         self._lease = lease
         self.cursors = Cursors({queue: _priorities(tasks) for queue in crew.lanes})
-        self._sweeps_with = zlib.crc32(json.dumps([sorted(crew.lanes), self._tasks]).encode()) >> 1
         self.now: datetime | None = None
         """What time it was by the database's clock at the last claim."""
         self._wanting: Collection[str] = ()
         """The queues that have room for more jobs."""
-        self.slow_since_now = False
-        """Whether the last claim found the head of a queue slow, for the first time."""
-        self.found_behind = False
-        """Whether a sweep that was just answered named jobs to claim."""
+        self.on_slow: Callable[[], None] = lambda: None
+        """Called when the head of a queue has become slow, and is left."""
         self._order = deque(crew.lanes)
         self._patience = _PATIENCE
         self._since = 0.0
@@ -97,7 +90,6 @@ class Claimer:
         self, limits: Mapping[str, int], coming: Mapping[str, int] = MappingProxyType({})
     ) -> Claim:
         """Return the next claim. *coming*: so many bytes may be on their way already, by queue."""
-        now = boottime()
         search = self.cursors.search(limits)
         bytes_left = {
             queue: self._crew.lanes[queue].bytes_left(coming.get(queue, 0)) for queue in limits
@@ -123,39 +115,19 @@ class Claimer:
                 found_bytes=sum(halves.values()),
                 bytes_left={**bytes_left, **halves},
             )
-        if self.cursors.due_in(now) or not search.beyond:
-            return Claim(limits, bytes_left, [next(claim)], search, None)
-        # Of a queue that is not claimed of now: what it could run at once.
-        looks = {
-            queue: limits.get(queue, self._crew.lanes[queue].slots) for queue in self.cursors.queues
-        }
-        sweep = self.cursors.sweep(looks, now)
-        look = claiming.find_behind(
-            limits=sweep.limits,
-            tasks=self._tasks,
-            bands=self.cursors.places(),
-            high=sweep.high,
-            size=sweep.size,
-            turn=self._sweeps_with,
-        )
-        return Claim(limits, bytes_left, [next(claim), next(look)], search, sweep)
+        return Claim(limits, bytes_left, next(claim), search)
 
     @property
-    def due_in(self) -> float:
-        """Seconds until a sweep is wanted, if it could bring something."""
-        could_bring = any(queue in self.cursors.queues for queue in self._wanting)
-        return self.cursors.due_in(boottime()) if could_bring else float("inf")
+    def wants_found(self) -> bool:
+        """Whether there is room for jobs of a queue that has cursors."""
+        return any(queue in self.cursors.queues for queue in self._wanting)
 
-    def claimed(self, claim: Claim, answers: list[list[Row]]) -> list[Job]:
-        """Take what the statements of *claim* came to; return the jobs."""
-        now = boottime()
-        came = claiming.claimed(answers[0])
+    def claimed(self, claim: Claim, answer: list[Row]) -> list[Job]:
+        """Take what *claim* came to; return the jobs."""
+        came = claiming.claimed(answer)
         self.now = came.at
-        became_slow = self.cursors.searched(claim.search, came, now)
-        self.slow_since_now = self.slow_since_now or became_slow
-        self.found_behind = claim.sweep is not None and self.cursors.swept(
-            claim.sweep, claiming.behind(answers[1]), now
-        )
+        if self.cursors.searched(claim.search, came, boottime()):
+            self.on_slow()
         return came.jobs
 
     def claim_suspects(self) -> Operation[list[Job]]:

@@ -3,13 +3,13 @@
 Normally a claim searches from the head of each queue. The head may be slow, whatever the cause:
 rows that were claimed there long ago and cannot be cleaned up while somebody holds an old snapshot,
 or a crowd of jobs that no worker here knows. Then each band (a priority of that queue) is entered
-behind the last job that was claimed from it, and beside the claims a *sweep* looks through the
-table's pages, from its end down, for what came in behind: in spans of a few milliseconds, for a
-twentieth of the time. From time to time the head of each such queue is tried again (``trials.py``);
-once that is fast, its cursors go.
+behind the last job that was claimed from it, and beside the claims (``scout.py``) a *sweep* looks
+through the table's pages, from its end down, for what came in behind: in spans of a few
+milliseconds, for a twentieth of the time. From time to time such a head is tried again, beside the
+claims too; once that is fast, its cursors go.
 
-The next claim may be planned, and another look too, before the answer to the last is here: what is
-under way is not planned twice, and an answer counts from where its claim began.
+A claim may be planned before the answer to the last, or to a look, is here: an answer counts from
+where its claim began.
 
 Nothing depends on a cursor being right: one that is too far ahead makes the jobs behind it wait for
 the sweep, at most ``bound``.
@@ -43,8 +43,8 @@ _BESIDES_US = 400
 _SHARE = 0.05
 _RECENT = timedelta(milliseconds=50)
 """A job that was enqueued so long ago may be in a transaction that has not committed yet."""
-_ANSWER = 1.0
-"""Seconds after which a look that was not answered is sent again."""
+_FEW = 10
+"""So many jobs that a look finds are claimed by their ids, however few the last claim was for."""
 _TRIAL_SHARE = 0.02
 _FIRST_TRIAL, _LAST_TRIAL = 2.0, 60.0
 """Seconds until a head is tried again. Twice as long each time, until claims from it are fast: what
@@ -75,7 +75,7 @@ class Trial(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """A look behind the cursors that is under way."""
+    """A look behind the cursors."""
 
     limits: Mapping[str, int]
     """How many jobs of each queue it looks for."""
@@ -206,25 +206,26 @@ class Cursors:
 
     def tried(self, queue: str, head: Head, now: float) -> None:
         """Learn how long a search of the head of *queue* took."""
+        if queue not in self._left:
+            return
         if _is_slow(head.found, head.search_us):
-            self.put_off(queue, head.search_us / 1e6, now)
+            pause = max(self._pause(queue), head.search_us / 1e6 / _TRIAL_SHARE)
+            self._left[queue].trial_at = now + pause
         else:
-            self._left.pop(queue, None)
-            self._slow_in_a_row.pop(queue, None)
+            del self._left[queue], self._slow_in_a_row[queue]
 
-    def put_off(self, queue: str, took: float, now: float) -> None:
-        """A trial of *queue* came to nothing, or to nothing good, in so many seconds."""
-        if queue in self._left:
-            self._left[queue].trial_at = now + max(self._pause(queue), took / _TRIAL_SHARE)
+    def give_up(self) -> None:
+        """Nobody can look behind the cursors: search from the heads again, however slow."""
+        self._left.clear()
+        self._slow_in_a_row.clear()
 
     def due_in(self, now: float) -> float:
         """Return the seconds until a sweep is wanted."""
         return max(0.0, self._sweep_at - now) if self.in_use else float("inf")
 
-    def sweep(self, limits: Mapping[str, int], now: float) -> Sweep:
-        """Return where to look behind the cursors, for up to ``limits[queue]`` jobs of each queue.
-        Until that is answered, for a second, no other is wanted."""
-        self._sweep_at = now + _ANSWER
+    def sweep(self) -> Sweep:
+        """Return where to look behind the cursors next."""
+        limits = {queue: max(head.limit, _FEW) for queue, head in self._left.items()}
         return Sweep(limits, self._cycle, self._high, _SPAN)
 
     def swept(self, sweep: Sweep, look: Behind, now: float) -> bool:

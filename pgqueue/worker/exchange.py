@@ -35,7 +35,7 @@ class Exchange:
     def statements(self) -> list[Statement]:
         found = [*self.notes, *(write.statement for write in self.writes)]
         if self.claim is not None:
-            found += self.claim.statements
+            found.append(self.claim.statement)
         if self.look is not None:
             found.append(self.look)
         return found
@@ -55,8 +55,8 @@ class Exchange:
 
     @property
     def _claimed(self) -> int:
-        """How many jobs came; the first row of a claim's answer is none. A look may follow it."""
-        return int(self.answers[len(self.notes) + len(self.writes)].rowcount) - 1
+        """How many jobs came; the first row of a claim's answer is none."""
+        return int(self.answers[-1].rowcount) - 1
 
     @property
     def coming(self) -> dict[str, int]:
@@ -64,9 +64,9 @@ class Exchange:
         limits = self.claim.limits if self.claim is not None else {}
         return {queue: min(limit, self._claimed) for queue, limit in limits.items()}
 
-    async def read(self) -> tuple[list[list[Row]], list[list[Row]], bool]:
+    async def read(self) -> tuple[list[list[Row]], list[Row], bool]:
         """Return the rows of the writes and of the claim, and whether suspects wait."""
         rows = [await answer.fetchall() for answer in self.answers]
         found = bool(rows.pop()[0][0]) if self.look is not None else False
-        middle = len(self.notes) + len(self.writes)
-        return rows[len(self.notes) : middle], rows[middle:], found
+        came = rows.pop() if self.claim is not None else []
+        return rows[len(self.notes) :], came, found

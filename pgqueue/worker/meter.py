@@ -86,7 +86,7 @@ class Meter:
         reading.put(families.LOST, parts.completer.lost)
         reading.put(families.ROUND_TRIP, self._round_trips.histogram)
         reading.put(families.LAG, self._lags.histogram)
-        cursors = parts.pump.cursors
+        cursors = parts.claimer.cursors
         reading.put(families.CURSORS, cursors.in_use)
         reading.put(families.BOUND, (cursors.bound or 0.0) if cursors.in_use else 0.0)
         reading.put(families.LISTENER, parts.ears.is_up)

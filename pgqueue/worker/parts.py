@@ -11,6 +11,7 @@ from pgqueue.tasks import Tasks
 from pgqueue.worker.backstop import Backstop
 from pgqueue.worker.bell import Bell
 from pgqueue.worker.children import Children
+from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew, call_from_thread
 from pgqueue.worker.effects import Effects, on_session
@@ -23,11 +24,11 @@ from pgqueue.worker.listener import Ears, Listener
 from pgqueue.worker.maintenance import Maintenance
 from pgqueue.worker.notes import Notes
 from pgqueue.worker.pump import Pump
+from pgqueue.worker.scout import Scout
 from pgqueue.worker.session import Session
 from pgqueue.worker.settings import Settings
 from pgqueue.worker.tally import Tally
 from pgqueue.worker.transaction import Transactions
-from pgqueue.worker.trials import Trials
 
 _TICK = 0.002
 """An alarm goes off a moment late: never before its time by another clock."""
@@ -61,8 +62,9 @@ class Parts:
     executor: Executor
     heartbeat: Heartbeat
     crew: Crew
+    claimer: Claimer
     pump: Pump
-    trials: Trials
+    scout: Scout
     maintenance: Maintenance | None
     ears: Ears
 
@@ -144,6 +146,7 @@ def assemble(
         is_fresh=heartbeat.is_fresh,
         on_stale=heartbeat.nudge,
     )
+    claimer = Claimer(crew, worker_id=frame.worker_id, tasks=tasks, lease=settings.lease)
     pump = Pump(
         session,
         Bell(bell_session, own=bell_session is not session),
@@ -151,13 +154,17 @@ def assemble(
         tasks=tasks,
         settings=settings,
         holdings=holdings,
+        claimer=claimer,
         crew=crew,
         completer=completer,
         notes=notes,
         tally=tally,
     )
-    trials = Trials(Session(frame.dsn, "trials"), pump.cursors, tasks=tasks.names)
-    sessions.append(trials.session)
+    scout = Scout(
+        Session(frame.dsn, "scout"), claimer, tasks=tasks.names, on_found=lambda: pump.ring()
+    )
+    sessions.append(scout.session)
+    claimer.on_slow = scout.wake
     ears.on_ring = lambda queue: _ring(pump, queue, settings)
     ears.on_cancel = holdings.request_cancel
     pump.is_deaf = lambda: not ears.is_up
@@ -172,8 +179,9 @@ def assemble(
         executor=executor,
         heartbeat=heartbeat,
         crew=crew,
+        claimer=claimer,
         pump=pump,
-        trials=trials,
+        scout=scout,
         maintenance=maintenance,
         ears=ears,
     )

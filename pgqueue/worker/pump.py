@@ -3,7 +3,6 @@ over."""
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 
@@ -14,7 +13,7 @@ from pgqueue.failpoints import reach
 from pgqueue.job import Job
 from pgqueue.notes import Said
 from pgqueue.outcome import Committed, Lost, Outcome
-from pgqueue.storage import claiming, finishing, jobs, rollups, upkeep
+from pgqueue.storage import finishing, jobs, rollups, upkeep
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.tasks import Tasks
 from pgqueue.worker.bell import Bell
@@ -22,7 +21,6 @@ from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.completer import Completer
 from pgqueue.worker.crew import Crew
-from pgqueue.worker.cursors import Cursors
 from pgqueue.worker.exchange import Exchange
 from pgqueue.worker.holdings import Holdings
 from pgqueue.worker.noter import Noter
@@ -56,6 +54,7 @@ class Pump:
         tasks: Tasks,
         settings: Settings,
         holdings: Holdings,
+        claimer: Claimer,
         crew: Crew,
         completer: Completer,
         notes: Notes,
@@ -71,7 +70,7 @@ class Pump:
         self._completer = completer
         self._noter = Noter(session, notes, worker_id=worker_id)
         self._tally = tally
-        self._claimer = Claimer(crew, worker_id=worker_id, tasks=tasks, lease=settings.lease)
+        self._claimer = claimer
         self._wake = asyncio.Event()
         self._claiming = True
         self._unread: Exchange | None = None
@@ -91,11 +90,6 @@ class Pump:
         """Whether no ring can be heard at present: then the polls are closer."""
         self.on_round_trip: Callable[[float], None] | None = None
         """Called with the seconds that writing outcomes and claiming jobs took, each time."""
-
-    @property
-    def cursors(self) -> Cursors:
-        """Where claims begin while the heads of the queues are slow."""
-        return self._claimer.cursors
 
     def wake(self) -> None:
         """End the present wait: there is an outcome to write, or news of a job in hand."""
@@ -176,9 +170,6 @@ class Pump:
         self._unread = exchange
         is_busy = True if exchange.may_wait else await self._read()
         await self._mind_the_bells(self._hungry)
-        if self._claimer.slow_since_now:
-            await self._read()
-            await self._say_what_is_slow()
         return is_busy
 
     def _exchange(
@@ -243,8 +234,7 @@ class Pump:
         self._crew.offer(self._holdings.add(claimed, exchange.sent))
         self._hungry = self._claimer.short_of(limits, claimed)
         self._short = self._hungry if self._rang_at < exchange.sent else frozenset()
-        is_busy = bool(claimed) or found or bool(self._completer.refused)
-        return is_busy or (exchange.claim is not None and self._claimer.found_behind)
+        return bool(claimed) or found or bool(self._completer.refused)
 
     async def _mind_the_bells(self, hungry: Collection[str]) -> None:
         if self._bell.note(hungry):
@@ -297,9 +287,7 @@ class Pump:
         elif self.is_deaf() or len(self._completer):
             longest = min(longest, _DEAF_POLL)
         try:
-            sweep_in = self._claimer.due_in if self._may_claim else math.inf
-            soonest = min(longest, sweep_in, self._tally.due_in)
-            async with asyncio.timeout(min(self._wait, soonest)):
+            async with asyncio.timeout(min(self._wait, longest, self._tally.due_in)):
                 await self._wake.wait()
         except TimeoutError:
             self._wait = min(self._wait * 2, longest)
@@ -378,19 +366,6 @@ class Pump:
 
     def _writes(self, batch: Sequence[Outcome]) -> list[finishing.Finish]:
         return finishing.finishes(batch, worker_id=self._worker_id, moment=boottime())
-
-    async def _say_what_is_slow(self) -> None:
-        """Claims go past the heads of the queues from now on: say why. An old snapshot can be ended
-        by a person; the rest passes by itself, or has an alert of its own."""
-        self._claimer.slow_since_now = False
-        holder = await self._session.run(claiming.find_horizon())
-        log.log(
-            logging.INFO if holder is None else logging.WARNING,
-            "searching the head of the queues has become slow, so jobs are claimed past it. Oldest "
-            "snapshot, before which no dead row can be cleaned up: %s",
-            holder
-            or "none; the dead rows wait for autovacuum, or jobs wait that nobody here knows",
-        )
 
     async def _connected(self) -> None:
         """Begin on a new connection: give back what a lost answer had claimed for us."""

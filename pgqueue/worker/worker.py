@@ -176,7 +176,7 @@ class Worker:
         parts.heartbeat.start()
         self._begin("lifespan", self._life.watch())
         self._begin("pump", parts.pump.run())
-        self._begin("trials", parts.trials.run())
+        self._begin("scout", parts.scout.run())
         self._begin("watch", parts.crew.watch())
         self._begin("listener", parts.ears.run())
         if parts.maintenance is not None:

@@ -1,0 +1,210 @@
+"""While the head of a queue is slow, a connection beside the claims looks behind their cursors and
+at that head."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgqueue
+from pgqueue import Tasks
+from pgqueue.storage.claiming import Claimed
+from pgqueue.storage.connect import SESSION
+from pgqueue.worker import Settings, Worker, cursors
+from pgqueue.worker.clock import boottime
+from pgqueue.worker.scout import Scout
+from pgqueue.worker.session import Session
+from tests.test_dead_heads import Desk, bury, snapshot_held
+
+Connection = psycopg.Connection[Any]
+
+tasks = Tasks()
+SCOUTS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgqueue:scout'"
+
+
+@tasks.task("work")
+async def work() -> None:
+    pass
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[Connection]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(SESSION, {"local": False})
+        yield connection
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads are tried at once, and again soon."""
+    monkeypatch.setattr(cursors, "_FIRST_TRIAL", 0.05)
+    monkeypatch.setattr(cursors, "_LAST_TRIAL", 0.2)
+
+
+def within_a_minute(do: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await do()
+
+    asyncio.run(bounded())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def scouts(connection: Connection) -> int:
+    """How many connections look at slow heads."""
+    return int((connection.execute(SCOUTS).fetchone() or (0,))[0])
+
+
+async def run_past_the_head(worker: Worker, connection: Connection) -> None:
+    """Bury rows at the head, and give the worker jobs until it has found that slow."""
+    bury(connection, 60_000)
+    while not worker.parts.claimer.cursors.in_use:
+        pgqueue.enqueue(connection, work.job())
+        await asyncio.sleep(0.01)
+
+
+def leave_the_head(desk: Desk) -> None:
+    """As if claims that found nothing had been slow; nobody has looked behind the cursors yet."""
+    past = desk.claimer.cursors
+    for _ in range(3):
+        search = past.search({"default": desk.slots})
+        past.searched(search, Claimed([], 50_000, datetime.now(UTC)), boottime())
+    assert past.in_use
+
+
+@contextlib.asynccontextmanager
+async def at_work(desk: Desk, dsn: str, on_found: Callable[[], None]) -> AsyncIterator[None]:
+    """A scout goes on for the claims of *desk*, until the ``async with`` ends."""
+    scout = Scout(Session(dsn, "scout"), desk.claimer, tasks=["work"], on_found=on_found)
+    scouting = asyncio.create_task(scout.run())
+    scout.wake()
+    try:
+        yield
+    finally:
+        scouting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await scouting
+        await scout.session.close()
+
+
+@pytest.mark.usefixtures("often")
+def test_a_worker_goes_back_to_the_head_of_a_queue_once_it_is_clean(
+    dsn: str, connection: Connection
+) -> None:
+    async def go_past_it_and_back() -> None:
+        async with Worker(tasks, dsn, Settings(queues={"default": 10})) as worker:
+            past = worker.parts.claimer.cursors
+            assert not scouts(connection)
+            with snapshot_held(dsn):
+                await run_past_the_head(worker, connection)
+                await until(lambda: scouts(connection))
+                trial = past.next_trial()
+                await until(lambda: past.next_trial() != trial)
+                assert past.in_use, "it was tried, and is slow"
+            connection.execute("VACUUM pgqueue.jobs")
+            await until(lambda: not past.in_use)
+            await until(lambda: not scouts(connection))
+
+    within_a_minute(go_past_it_and_back)
+
+
+def test_a_job_that_is_found_behind_a_cursor_is_told_of_and_taken_by_the_next_claim(
+    dsn: str, connection: Connection
+) -> None:
+    async def find_it(desk: Desk) -> None:
+        told = asyncio.Event()
+        async with at_work(desk, dsn, on_found=told.set):
+            await told.wait()
+
+    with snapshot_held(dsn), psycopg.connect(dsn) as application:
+        late = pgqueue.enqueue(application, work.job()).id
+        bury(connection, 60_000)
+        desk = Desk(connection)
+        desk.slow_down()
+        application.commit()
+        desk.claimer.limits()
+        within_a_minute(lambda: find_it(desk))
+        assert [job.id for job in desk.claim()] == [late]
+
+
+def test_an_idle_worker_runs_a_job_that_committed_late(dsn: str, connection: Connection) -> None:
+    def is_done() -> object:
+        return connection.execute(
+            "SELECT 1 FROM pgqueue.finished_jobs WHERE id = %s", [late.id]
+        ).fetchone()
+
+    async def find_it() -> None:
+        async with Worker(tasks, dsn, Settings(queues={"default": 10})) as worker:
+            await run_past_the_head(worker, connection)
+            await until(lambda: not len(worker.parts.holdings))
+            application.commit()
+            await until(is_done)
+
+    with snapshot_held(dsn), psycopg.connect(dsn) as application:
+        late = pgqueue.enqueue(application, work.job())
+        within_a_minute(find_it)
+
+
+@pytest.mark.usefixtures("often")
+def test_while_a_worker_has_no_room_nobody_looks_for_more_jobs(
+    dsn: str, connection: Connection
+) -> None:
+    async def try_the_head(desk: Desk) -> None:
+        async with at_work(desk, dsn, on_found=lambda: None):
+            past = desk.claimer.cursors
+            trials = {past.next_trial()}
+            while len(trials) < 3:
+                trials.add(past.next_trial())
+                await asyncio.sleep(0.01)
+            assert past.due_in(boottime()) == 0, "the first look has not been made"
+            desk.claimer.limits()
+            await until(lambda: past.due_in(boottime()))
+
+    with snapshot_held(dsn):
+        bury(connection, 60_000)
+        desk = Desk(connection)
+        leave_the_head(desk)
+        within_a_minute(lambda: try_the_head(desk))
+
+
+def test_there_is_room_for_what_is_found_while_a_slot_is_free(
+    dsn: str, connection: Connection
+) -> None:
+    with snapshot_held(dsn):
+        bury(connection, 60_000)
+        desk = Desk(connection)
+        desk.slow_down()
+        desk.claimer.limits()
+        assert desk.claimer.wants_found
+        desk.crew.lanes["default"].running = desk.slots
+        desk.claimer.limits()
+        assert not desk.claimer.wants_found
+
+
+def test_a_worker_whose_scout_has_no_connection_searches_from_the_head(
+    dsn: str, connection: Connection
+) -> None:
+    """As where the server has no connection left: or what came in behind would wait for ever."""
+
+    async def give_up(desk: Desk) -> None:
+        async with at_work(desk, "host=127.0.0.1 port=1", on_found=lambda: None):
+            await until(lambda: not desk.claimer.cursors.in_use)
+
+    with snapshot_held(dsn):
+        bury(connection, 60_000)
+        an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+        late = pgqueue.enqueue(connection, work.job().options(run_at=an_hour_ago)).id
+        desk = Desk(connection)
+        leave_the_head(desk)
+        claim = desk.claimer.claim({"default": 10}).statement
+        assert len(connection.execute(*claim).fetchall()) == 1, "it is behind the cursor"
+        within_a_minute(lambda: give_up(desk))
+        assert late in {job.id for job in desk.claim()}
