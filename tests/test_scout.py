@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 import pgqueue
-from pgqueue import Tasks
+from pgqueue import Exponential, Tasks
 from pgqueue.storage.claiming import Claimed
 from pgqueue.storage.connect import SESSION
 from pgqueue.worker import Settings, Worker, cursors
@@ -23,12 +23,28 @@ from tests.test_dead_heads import Desk, bury, snapshot_held
 Connection = psycopg.Connection[Any]
 
 tasks = Tasks()
+stumbled: set[str] = set()
+VANISHED = """
+UPDATE pgqueue.jobs
+SET state = 'running', attempt = 1, worker_id = gen_random_uuid(), run_at = now(),
+    claimed_at = now(), lease_until = now() - interval '1 second'
+WHERE id = %s
+RETURNING id
+"""
 SCOUTS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgqueue:scout'"
 
 
 @tasks.task("work")
 async def work() -> None:
     pass
+
+
+@tasks.task("stumble", backoff=Exponential(base=0.1, max_delay=0.1, jitter=0))
+async def stumble(over: str) -> None:
+    """Fails the first time."""
+    if over not in stumbled:
+        stumbled.add(over)
+        raise ValueError(over)
 
 
 @pytest.fixture
@@ -151,6 +167,39 @@ def test_an_idle_worker_runs_a_job_that_committed_late(dsn: str, connection: Con
     with snapshot_held(dsn), psycopg.connect(dsn) as application:
         late = pgqueue.enqueue(application, work.job())
         within_a_minute(find_it)
+
+
+def test_whatever_comes_back_is_run_past_a_slow_head(dsn: str, connection: Connection) -> None:
+    """Retried, redriven, rescued from a worker that vanished, or of a priority never seen."""
+
+    def rows(sql: str, *given: object) -> list[Any]:
+        return connection.execute(sql, given).fetchall()
+
+    def is_done(job_id: int) -> list[Any]:
+        return rows("SELECT 1 FROM pgqueue.finished_jobs WHERE id = %s", job_id)
+
+    async def run_all() -> None:
+        settings = Settings(
+            queues={"default": 10},
+            lease=timedelta(seconds=2),
+            rescue_every=timedelta(seconds=0.1),
+        )
+        async with Worker(tasks, dsn, settings) as worker:
+            await run_past_the_head(worker, connection)
+            retried = pgqueue.enqueue(connection, stumble.job(over="retry")).id
+            redriven = pgqueue.enqueue(connection, stumble.job(over="death"), max_attempts=1).id
+            urgent = pgqueue.enqueue(connection, work.job(), priority=1).id
+            low = pgqueue.enqueue(connection, work.job(), priority=30_000).id
+            rescued = pgqueue.enqueue(connection, work.job(), delay=3600).id
+            rows(VANISHED, rescued)
+            await until(lambda: rows("SELECT 1 FROM pgqueue.jobs WHERE state = 'dead'"))
+            rows("SELECT pgqueue.retry(%s)", redriven)
+            for job_id in (retried, redriven, urgent, low, rescued):
+                await until(lambda job_id=job_id: is_done(job_id))
+            assert worker.parts.claimer.cursors.in_use
+
+    with snapshot_held(dsn):
+        within_a_minute(run_all)
 
 
 @pytest.mark.usefixtures("often")

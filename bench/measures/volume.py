@@ -31,12 +31,14 @@ WORKER = f"CPU of the worker, {DRAIN}"
 CLAIMS = 200
 BATCH = 50
 LOOKS = 10
+DRAINS = 5
+"""Of a second each, for two of them differ by a quarter."""
 STATES = ("available", "running", "dead", "succeeded")
 
 
 def measure(setting: Setting) -> Iterator[Figure]:
     sizes = setting.sizes
-    needed = 3 * sizes.jobs + CLAIMS * BATCH
+    needed = (DRAINS + 1) * sizes.jobs + CLAIMS * BATCH
     for who, waiting, finished in (
         (SMALL, needed, sizes.held_round),
         (OURS, max(sizes.waiting, needed), sizes.finished),
@@ -52,7 +54,7 @@ def measure(setting: Setting) -> Iterator[Figure]:
         setting.say(f"claims: {tables}")
         claims = claimers.time_claims(setting.dsn, CLAIMS, BATCH)
         yield Figure(CLAIM, who, percentile(claims, 99), "ms")
-        for _ in range(2):
+        for _ in range(DRAINS):
             setting.say(f"drains: {tables}")
             yield from _drain(setting, who)
     store.clear(setting.dsn)
