@@ -42,8 +42,8 @@ BURIED = """
 WITH buried AS (
     INSERT INTO pgqueue.jobs (
         state, queue, task, priority, run_at, created_at, max_attempts, max_crashes, keep, args)
-    SELECT 'available', 'default', 'work', 100, coalesce(%(run_at)s, clock_timestamp()), now(),
-        5, 3, '1 day', '{}'
+    SELECT 'available', 'default', 'work', %(priority)s,
+        coalesce(%(run_at)s, clock_timestamp()), now(), 5, 3, '1 day', '{}'
     FROM generate_series(1, %(jobs)s)
     RETURNING id
 )
@@ -67,9 +67,11 @@ def snapshot_held(dsn: str) -> Iterator[None]:
         yield
 
 
-def bury(connection: Connection, jobs: int, run_at: datetime | None = None) -> None:
+def bury(
+    connection: Connection, jobs: int, run_at: datetime | None = None, *, priority: int = 100
+) -> None:
     """Put dead rows at the head of the queue, that cannot be cleaned up."""
-    connection.execute(BURIED, {"jobs": jobs, "run_at": run_at})
+    connection.execute(BURIED, {"jobs": jobs, "run_at": run_at, "priority": priority})
     connection.execute("DELETE FROM pgqueue.jobs")
 
 
@@ -200,17 +202,22 @@ def test_past_a_dead_head_jobs_are_claimed_in_their_order(dsn: str, worker: Conn
         assert desk.claimer.cursors.in_use
 
 
-def test_past_a_dead_head_a_claim_reads_only_what_it_takes(dsn: str, worker: Connection) -> None:
+@pytest.mark.parametrize("priority", [100, 7, 30_000], ids=["usual", "urgent", "low"])
+def test_past_a_dead_head_a_claim_reads_only_what_it_takes(
+    dsn: str, worker: Connection, priority: int
+) -> None:
+    """Whatever priority the dead had, that nobody has any more."""
     with snapshot_held(dsn):
-        bury(worker, 60_000)
-        add(worker, 300)
+        bury(worker, 60_000, priority=priority)
         desk = Desk(worker)
         desk.slow_down()
-
         desk.try_head()
-        assert buffers(desk) < 500
         search = search_head(queue="default", tasks=["work"], limit=10)
         assert pages(worker, next(search)) > 1_000, "the head is slow indeed"
+
+        add(worker, 5)
+        assert buffers(desk) < 500
+        assert len(desk.claim()) == 5
 
 
 def buffers(desk: Desk) -> int:
@@ -737,7 +744,7 @@ def test_a_chore_that_looks_back_a_little_passes_over_what_is_long_dead(
 ) -> None:
     do, state = CHORES[chore]
     with snapshot_held(dsn):
-        worker.execute(BURIED, {"jobs": 30_000, "run_at": None})
+        worker.execute(BURIED, {"jobs": 30_000, "run_at": None, "priority": 100})
         age(worker, state, 600)
         worker.execute("DELETE FROM pgqueue.jobs")
         (due,) = add(worker)

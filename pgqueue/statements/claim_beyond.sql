@@ -3,9 +3,9 @@
 -- While an old snapshot is held anywhere in the database no dead row can be cleaned up, and a search
 -- from the head walks over every job that was ever claimed there; a hundred thousand jobs of a task
 -- that nobody knows do the same. So each band (a priority of a queue) is entered behind the last job
--- that was claimed from it. A band's part of the index reaches up to the next band, so that a priority
--- nobody has seen yet is found at once. What came in behind the cursors is found by find_behind.sql,
--- and named in found: of that, as much as found_bytes allows; the rest is found again.
+-- that was claimed from it. A queue whose head is fast is one band, of all priorities below its end.
+-- What came in behind the cursors, or with a priority that has none, is found by find_behind.sql, and
+-- named in found: of that, as much as found_bytes allows; the rest is found again.
 -- "crashes < 1" there is "= 0" without being what jobs_available says of itself: by primary key.
 -- LIMIT stands outside the bands' LATERAL: they are searched in order, and no further than needed.
 -- Returns what claim_jobs.sql returns.

@@ -1,5 +1,6 @@
 -- Look for jobs that came in behind the cursors (a transaction that committed late, a job that was
--- given back), in one span of the table's pages, downwards from %(high)s or from its end.
+-- given back) or with a priority that has none, in one span of the table's pages, downwards from
+-- %(high)s or from its end.
 --
 -- By page, for of these there are as many as there are, whatever became of the ids: a span takes a
 -- millisecond or two, be it full of dead rows, of jobs that nobody knows, or empty. No other condition
@@ -28,13 +29,13 @@ WITH span AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT near.id, near.queue, near.priority, near.run_at
         FROM near
-        JOIN unnest(
+        LEFT JOIN unnest(
             %(band_queues)s::text[], %(priorities)s::bigint[], %(run_ats)s::timestamptz[],
             %(ids)s::bigint[]
         ) AS band (queue, priority, run_at, id)
             ON band.queue = near.queue AND band.priority = near.priority
-            AND (near.run_at, near.id) <= (band.run_at, band.id)
-        WHERE near.queue = share.queue AND near.state = 'available' AND near.crashes = 0
+        WHERE (band.id IS NULL OR (near.run_at, near.id) <= (band.run_at, band.id))
+            AND near.queue = share.queue AND near.state = 'available' AND near.crashes = 0
             AND near.task = ANY(%(tasks)s::text[])
             AND (near.expires_at IS NULL OR near.expires_at > now())
         ORDER BY near.priority, near.run_at, near.id

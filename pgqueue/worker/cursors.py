@@ -153,16 +153,14 @@ class Cursors:
 
     @staticmethod
     def bands(search: Search) -> list[tuple[Band, int]]:
-        """Return where to enter each band of the queues, and the priority at which it ends.
-
-        The first of a queue has no cursor: it is for priorities that nobody has seen yet."""
-        found = [(Band(queue, -1, *_FIRST), _PRIORITIES) for queue in sorted(search.from_head)]
+        """Return where to enter each band of the queues, and the priority at which it ends. A queue
+        that is searched from its head is one band. Of the others those priorities are left out that
+        nobody has seen: there may be nothing but dead rows. The sweep finds what comes."""
+        bands = [(Band(queue, -1, *_FIRST), _PRIORITIES) for queue in sorted(search.from_head)]
         for queue, places in sorted(search.beyond.items()):
-            starts = [(-1, _FIRST), *sorted(places.items())]
-            ends = [priority for priority, _ in starts[1:]] + [_PRIORITIES]
-            for (priority, place), below in zip(starts, ends, strict=True):
-                found.append((Band(queue, priority, *place), below))
-        return found
+            for priority, place in sorted(places.items()):
+                bands.append((Band(queue, priority, *place), priority + 1))
+        return bands
 
     def places(self) -> list[Band]:
         """Return the cursors themselves."""
@@ -244,6 +242,7 @@ class Cursors:
                 continue  # it is searched from its head again
             if counts[job.queue] < sweep.limits[job.queue]:
                 head.found[job.id] = None
+                head.places.setdefault(job.priority, (job.run_at, job.id))
             else:
                 before = (job.run_at, job.id - 1)
                 head.places[job.priority] = min(head.places.get(job.priority, before), before)
