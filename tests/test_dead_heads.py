@@ -296,11 +296,11 @@ class Clerk:
         self.cursors.searched(search, claimed, self.now)
         self.now += 0.01
 
-    def sweep(self, *ids: int) -> None:
-        """A look that finds these jobs of queue "slow"."""
+    def sweep(self, *ids: int) -> bool:
+        """A look that finds these jobs of queue "slow"; return whether there are new ones."""
         found = [Found(job_id, "slow", 100, a_job(job_id).run_at) for job_id in ids]
         planned = self.cursors.sweep()
-        self.cursors.swept(planned, Behind(found, 1, 100), self.now)
+        return self.cursors.swept(planned, Behind(found, 1, 100), self.now)
 
     def try_heads(self, *, slow: Collection[str] = ()) -> int:
         """The trials that are due; return how many."""
@@ -449,12 +449,52 @@ def test_a_cursor_that_went_back_is_not_moved_by_a_claim_that_began_ahead_of_it(
 
 
 def test_looks_behind_the_cursors_take_a_twentieth_of_the_time() -> None:
-    clerk = Clerk("slow")
+    clerk = Clerk("slow", "other")
     for _ in range(3):
         clerk.claim("slow", slow=["slow"])
     assert clerk.cursors.due_in(clerk.now) == 0
     clerk.cursors.swept(clerk.cursors.sweep(), Behind([], 1, 1000), clerk.now)
     assert clerk.cursors.due_in(clerk.now) == pytest.approx(0.028)
+    clerk.cursors.swept(clerk.cursors.sweep(), Behind([], 1, None), clerk.now)
+    assert clerk.cursors.due_in(clerk.now) == 1, "another worker looks"
+    for _ in range(3):
+        clerk.claim("other", slow=["other"])
+    assert clerk.cursors.due_in(clerk.now) == 0, "another head was left"
+
+
+def test_what_a_look_finds_again_is_nothing_new() -> None:
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    start = clerk.cursors.places()
+    assert clerk.sweep(*range(5))
+    for _ in range(100):
+        assert not clerk.sweep(*range(5))
+    assert clerk.sweep(*range(6))
+    assert clerk.cursors.places() == start
+    assert clerk.cursors.search({"slow": 10}).found == {"slow": {0, 1, 2, 3, 4, 5}}
+
+
+def test_what_a_look_finds_of_a_queue_that_went_back_to_its_head_does_not_hide_the_rest() -> None:
+    clerk = Clerk("slow", "other")
+    for _ in range(3):
+        clerk.claim("slow", "other", slow=["slow", "other"])
+    sweep = clerk.cursors.sweep()
+    clerk.cursors.tried("other", Head(10, 50), clerk.now)
+    moment = a_job(0).run_at
+    found = [Found(1, "other", 100, moment), Found(2, "slow", 100, moment)]
+    assert clerk.cursors.swept(sweep, Behind(found, 1, 100), clerk.now)
+    assert clerk.cursors.search({"slow": 10}).found == {"slow": {2}}
+
+
+def test_a_trial_searches_for_as_many_jobs_as_the_last_claim() -> None:
+    clerk = Clerk("slow")
+    for _ in range(3):
+        clerk.claim("slow", slow=["slow"])
+    clerk.cursors.search({"slow": 3})
+    trial = clerk.cursors.next_trial()
+    assert trial
+    assert trial.limit == 3
 
 
 def test_cursors_that_nobody_can_look_behind_are_given_up() -> None:
@@ -481,14 +521,17 @@ def test_a_few_that_a_look_finds_are_claimed_by_their_ids_however_few_are_wanted
     assert clerk.cursors.places() == start
 
 
-def test_a_claim_of_the_head_that_is_answered_after_it_was_left_changes_nothing() -> None:
+@pytest.mark.parametrize("answers", [(50, 50_000), (50_000, 50)])
+def test_a_claim_of_the_head_that_is_answered_after_it_was_left_changes_nothing(
+    answers: Sequence[int],
+) -> None:
     clerk = Clerk("slow")
     late = clerk.cursors.search({"slow": 10})
     for _ in range(3):
         clerk.claim("slow", slow=["slow"])
     places = clerk.cursors.places()
-    clerk.answer(late, took=50)
-    clerk.answer(late, took=50_000)
+    for took in answers:
+        clerk.answer(late, took=took)
     assert clerk.left() == {"slow"}
     assert clerk.cursors.places() == places
 
@@ -529,7 +572,10 @@ def test_a_sweep_that_began_before_another_head_was_left_does_not_count_for_it(
     before = clerk.cursors.sweep()
     for _ in range(3):
         clerk.claim("other", slow=["other"])
-    clerk.cursors.swept(before, Behind([], 0, 1000), clerk.now)
+    late = [Found(1, "slow", 100, a_job(1).run_at)]
+    assert clerk.cursors.swept(before, Behind(late, 0, 1000), clerk.now), (
+        "it found one all the same"
+    )
     assert clerk.cursors.bound is None
     assert clerk.cursors.sweep().high is None
 

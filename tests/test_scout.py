@@ -3,6 +3,7 @@ at that head."""
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ import pgqueue
 from pgqueue import Exponential, Tasks
 from pgqueue.storage.claiming import Claimed
 from pgqueue.storage.connect import SESSION
-from pgqueue.worker import Settings, Worker, cursors
+from pgqueue.worker import Settings, Worker, claimer, cursors, scout
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.scout import Scout
 from pgqueue.worker.session import Session
@@ -37,6 +38,11 @@ SCOUTS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgqueu
 @tasks.task("work")
 async def work() -> None:
     pass
+
+
+@tasks.task("dawdle")
+async def dawdle() -> None:
+    await asyncio.sleep(0.2)
 
 
 @tasks.task("stumble", backoff=Exponential(base=0.1, max_delay=0.1, jitter=0))
@@ -99,22 +105,24 @@ def leave_the_head(desk: Desk) -> None:
 @contextlib.asynccontextmanager
 async def at_work(desk: Desk, dsn: str, on_found: Callable[[], None]) -> AsyncIterator[None]:
     """A scout goes on for the claims of *desk*, until the ``async with`` ends."""
-    scout = Scout(Session(dsn, "scout"), desk.claimer, tasks=["work"], on_found=on_found)
-    scouting = asyncio.create_task(scout.run())
-    scout.wake()
+    beside = Scout(Session(dsn, "scout"), desk.claimer, tasks=["work"], on_found=on_found)
+    scouting = asyncio.create_task(beside.run())
+    beside.wake()
     try:
         yield
     finally:
         scouting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await scouting
-        await scout.session.close()
+        await beside.session.close()
 
 
 @pytest.mark.usefixtures("often")
 def test_a_worker_goes_back_to_the_head_of_a_queue_once_it_is_clean(
-    dsn: str, connection: Connection
+    dsn: str, connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "pgqueue.worker")
+
     async def go_past_it_and_back() -> None:
         async with Worker(tasks, dsn, Settings(queues={"default": 10})) as worker:
             past = worker.parts.claimer.cursors
@@ -130,6 +138,7 @@ def test_a_worker_goes_back_to_the_head_of_a_queue_once_it_is_clean(
             await until(lambda: not scouts(connection))
 
     within_a_minute(go_past_it_and_back)
+    assert caplog.text.count("has become slow") == 1
 
 
 def test_a_job_that_is_found_behind_a_cursor_is_told_of_and_taken_by_the_next_claim(
@@ -163,6 +172,29 @@ def test_an_idle_worker_runs_a_job_that_committed_late(dsn: str, connection: Con
             await until(lambda: not len(worker.parts.holdings))
             application.commit()
             await until(is_done)
+
+    with snapshot_held(dsn), psycopg.connect(dsn) as application:
+        late = pgqueue.enqueue(application, work.job())
+        within_a_minute(find_it)
+
+
+def test_a_job_that_committed_late_is_run_though_others_ahead_of_it_take_every_slot(
+    dsn: str, connection: Connection
+) -> None:
+    def is_done() -> object:
+        return connection.execute(
+            "SELECT 1 FROM pgqueue.finished_jobs WHERE id = %s", [late.id]
+        ).fetchone()
+
+    async def find_it() -> None:
+        settings = Settings(queues={"default": 2}, prefetch=0)
+        async with Worker(tasks, dsn, settings) as worker:
+            await run_past_the_head(worker, connection)
+            pgqueue.enqueue_many(connection, [dawdle.job()] * 600)
+            await until(lambda: worker.parts.crew.lanes["default"].running == 2)
+            application.commit()
+            await until(is_done)
+            connection.execute("DELETE FROM pgqueue.jobs WHERE state = 'available'")
 
     with snapshot_held(dsn), psycopg.connect(dsn) as application:
         late = pgqueue.enqueue(application, work.job())
@@ -225,27 +257,85 @@ def test_while_a_worker_has_no_room_nobody_looks_for_more_jobs(
 
 
 def test_there_is_room_for_what_is_found_while_a_slot_is_free(
+    dsn: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with snapshot_held(dsn):
+        bury(connection, 60_000)
+        desk = Desk(connection)
+        desk.claimer.limits()
+        assert not desk.claimer.wants_found, "no head was left"
+        desk.slow_down()
+        assert desk.claimer.wants_found
+        desk.claim()
+        desk.crew.lanes["default"].running = desk.slots
+        desk.claimer.limits()
+        assert desk.claimer.wants_found, "it was free a moment ago"
+        monkeypatch.setattr(claimer, "_LATELY", 0.0)
+        assert not desk.claimer.wants_found
+
+
+@pytest.mark.usefixtures("often")
+def test_a_trial_that_the_server_cancels_has_shown_that_the_head_is_slow(
     dsn: str, connection: Connection
 ) -> None:
+    """Claims from it would be cancelled as well."""
+
+    async def try_it(desk: Desk) -> None:
+        async with at_work(desk, dsn, on_found=lambda: None):
+            trial = desk.claimer.cursors.next_trial()
+            while desk.claimer.cursors.next_trial() == trial:
+                connection.execute(
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'pgqueue:scout' AND wait_event_type = 'Lock'"
+                )
+                await asyncio.sleep(0.01)
+            assert desk.claimer.cursors.in_use
+
+    desk = Desk(connection)
+    leave_the_head(desk)
+    with psycopg.connect(dsn) as holder:
+        holder.execute("LOCK TABLE pgqueue.jobs IN ACCESS EXCLUSIVE MODE")
+        within_a_minute(lambda: try_it(desk))
+
+
+def test_a_scout_whose_connection_was_cut_comes_back_and_the_cursors_stay(
+    dsn: str, connection: Connection
+) -> None:
+    async def cut_it(desk: Desk) -> None:
+        async with at_work(desk, dsn, on_found=lambda: None):
+            past = desk.claimer.cursors
+            await until(lambda: past.bound is not None)
+            bound = past.bound
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'pgqueue:scout'"
+            )
+            await until(lambda: past.bound != bound)
+            assert past.in_use
+
     with snapshot_held(dsn):
         bury(connection, 60_000)
         desk = Desk(connection)
         desk.slow_down()
         desk.claimer.limits()
-        assert desk.claimer.wants_found
-        desk.crew.lanes["default"].running = desk.slots
-        desk.claimer.limits()
-        assert not desk.claimer.wants_found
+        within_a_minute(lambda: cut_it(desk))
 
 
+@pytest.mark.parametrize("trouble", ["refused", "silent"])
 def test_a_worker_whose_scout_has_no_connection_searches_from_the_head(
-    dsn: str, connection: Connection
+    dsn: str, connection: Connection, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the server has no connection left: or what came in behind would wait for ever."""
+    """As where the server has none left: or what came in behind would wait for ever."""
+    monkeypatch.setattr(scout, "_PATIENCE", 0.2)
 
     async def give_up(desk: Desk) -> None:
-        async with at_work(desk, "host=127.0.0.1 port=1", on_found=lambda: None):
-            await until(lambda: not desk.claimer.cursors.in_use)
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            if trouble == "silent":
+                listening.listen()
+            port = listening.getsockname()[1]
+            async with at_work(desk, f"host=127.0.0.1 port={port}", on_found=lambda: None):
+                await until(lambda: not desk.claimer.cursors.in_use)
 
     with snapshot_held(dsn):
         bury(connection, 60_000)

@@ -22,6 +22,7 @@ _DEFAULT_PRIORITY = 100
 _LOOK_EVERY = 1.0
 _SOON = 0.1
 _PATIENCE = 2.0
+_LATELY = 10.0
 
 
 class Mode(Enum):
@@ -61,6 +62,8 @@ class Claimer:
         """What time it was by the database's clock at the last claim."""
         self._wanting: Collection[str] = ()
         """The queues that have room for more jobs."""
+        self._went_past_at = float("-inf")
+        """When a claim last began at cursors."""
         self.on_slow: Callable[[], None] = lambda: None
         """Called when the head of a queue has become slow, and is left."""
         self._order = deque(crew.lanes)
@@ -103,6 +106,7 @@ class Claimer:
                 bytes_left=bytes_left,
             )
         else:
+            self._went_past_at = boottime()
             found = {queue: ids for queue, ids in search.found.items() if ids}
             halves = {queue: bytes_left[queue] // 2 for queue in found}
             claim = claiming.claim_beyond(
@@ -119,8 +123,10 @@ class Claimer:
 
     @property
     def wants_found(self) -> bool:
-        """Whether there is room for jobs of a queue that has cursors."""
-        return any(queue in self.cursors.queues for queue in self._wanting)
+        """Whether there is room for jobs of a queue that has cursors, or was lately: each slot that
+        comes free is taken at once while there are jobs ahead of the cursors."""
+        was_lately = boottime() - self._went_past_at < _LATELY
+        return was_lately or any(queue in self.cursors.queues for queue in self._wanting)
 
     def claimed(self, claim: Claim, answer: list[Row]) -> list[Job]:
         """Take what *claim* came to; return the jobs."""

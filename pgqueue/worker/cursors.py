@@ -204,8 +204,6 @@ class Cursors:
 
     def tried(self, queue: str, head: Head, now: float) -> None:
         """Learn how long a search of the head of *queue* took."""
-        if queue not in self._left:
-            return
         if _is_slow(head.found, head.search_us):
             pause = max(self._pause(queue), head.search_us / 1e6 / _TRIAL_SHARE)
             self._left[queue].trial_at = now + pause
@@ -227,19 +225,21 @@ class Cursors:
         return Sweep(limits, self._cycle, self._high, _SPAN)
 
     def swept(self, sweep: Sweep, look: Behind, now: float) -> bool:
-        """Learn from a look behind the cursors; return whether it found something to claim.
+        """Learn from a look behind the cursors; return whether it found something new to claim.
 
         A few are claimed by their ids. Where there may be more, as after a long transaction or a
         pause, the cursor goes back to the first of them."""
         if look.took_us is None:  # another worker sweeps for us
             self._sweep_at = now + 1.0
             return False
-        counts = Counter(job.queue for job in look.jobs)
-        counts.update({queue: len(left.found) for queue, left in self._left.items()})
-        for job in look.jobs:
-            head = self._left.get(job.queue)
-            if head is None:
-                continue  # it is searched from its head again
+        counts = Counter({queue: len(head.found) for queue, head in self._left.items()})
+        new = [
+            (job, self._left[job.queue])
+            for job in look.jobs  # of other queues the heads are searched again
+            if job.queue in self._left and job.id not in self._left[job.queue].found
+        ]
+        counts.update(job.queue for job, _ in new)
+        for job, head in new:
             if counts[job.queue] < sweep.limits[job.queue]:
                 head.found[job.id] = None
                 head.places.setdefault(job.priority, (job.run_at, job.id))
@@ -247,21 +247,23 @@ class Cursors:
                 before = (job.run_at, job.id - 1)
                 head.places[job.priority] = min(head.places.get(job.priority, before), before)
         self._sweep_at = now + (look.took_us + _BESIDES_US) / 1e6 / _SHARE
-        if sweep.cycle != self._cycle:  # another head was left since, and it begins anew
-            return bool(look.jobs)
-        if self._cycle_began is None:
-            self._cycle_began = now
-        self._high = look.low
-        if look.low <= 0:
-            self.bound = self._sweep_at - self._cycle_began
-            self._begin_cycle()
-        return bool(look.jobs)
+        if sweep.cycle == self._cycle:  # or another head was left since, and it begins anew
+            self._follow_sweep(look, now)
+        return bool(new)
 
     def _pause(self, queue: str) -> float:
         """Seconds until the next trial, and twice as long until the one after it."""
         pause = self._pauses.get(queue, _FIRST_TRIAL)
         self._pauses[queue] = min(2 * pause, _LAST_TRIAL)
         return pause
+
+    def _follow_sweep(self, look: Behind, now: float) -> None:
+        if self._cycle_began is None:
+            self._cycle_began = now
+        self._high = look.low
+        if look.low <= 0:
+            self.bound = self._sweep_at - self._cycle_began
+            self._begin_cycle()
 
     def _begin_cycle(self) -> None:
         self._cycle += 1

@@ -9,7 +9,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from psycopg.errors import QueryCanceled
+
 from pgqueue.storage import claiming
+from pgqueue.storage.claiming import Head
 from pgqueue.storage.operation import Operation, Row
 from pgqueue.storage.sqlstate import Remedy, remedy
 from pgqueue.worker.claimer import Claimer
@@ -21,6 +24,10 @@ log = logging.getLogger("pgqueue.worker")
 
 _LOOK_EVERY = 0.1
 """Seconds until it is asked again whether a look could bring something."""
+_PATIENCE = 5.0
+"""Seconds for a look of some milliseconds, or for the connection."""
+_TRIES = 2
+"""So often in a row a look may fail before the cursors are given up."""
 
 
 class Scout:
@@ -43,6 +50,8 @@ class Scout:
         self._sweeps_with = zlib.crc32(json.dumps([sorted(claimer.queues), tasks]).encode()) >> 1
         self._wake = asyncio.Event()
         self._is_news = False
+        self._failures = 0
+        """How many of the last looks failed."""
 
     def wake(self) -> None:
         """A head was left: look behind its cursors from now on."""
@@ -57,7 +66,9 @@ class Scout:
             except Exception as error:
                 if remedy(error) is Remedy.BUG:
                     log.exception("scout")
-                self._cursors.give_up()
+                self._failures += 1
+                if self._failures >= _TRIES:
+                    self._cursors.give_up()
                 await self.session.recover(error)
 
     async def _turn(self) -> None:
@@ -67,19 +78,24 @@ class Scout:
             await self.session.close()
             await self._wake.wait()
             return
-        await self.session.open()
-        if self._is_news:
-            await self._say_what_is_slow()
         now = boottime()
         sweep_in = self._cursors.due_in(now) if self._claimer.wants_found else math.inf
-        if sweep_in <= 0:
-            await self._sweep()
-        elif trial.at <= now:
-            await self._try(trial)
-        else:
+        wait = min(sweep_in, trial.at - now, _LOOK_EVERY)
+        if wait > 0:
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(sweep_in, trial.at - now, _LOOK_EVERY)):
+                async with asyncio.timeout(wait):
                     await self._wake.wait()
+            return
+        async with asyncio.timeout(_PATIENCE):
+            await self.session.open()
+        if sweep_in <= 0:
+            async with asyncio.timeout(_PATIENCE):
+                await self._sweep()
+        else:
+            await self._try(trial)
+        self._failures = 0
+        if self._is_news:
+            await self._say_what_is_slow()
 
     async def _sweep(self) -> None:
         """Look behind the cursors, in the next span."""
@@ -97,9 +113,13 @@ class Scout:
             self._on_found()
 
     async def _try(self, trial: Trial) -> None:
-        """Search a head that was left."""
+        """Search a head that was left. The server's timeout is an answer as well."""
+        began = boottime()
         search = claiming.search_head(queue=trial.queue, tasks=self._tasks, limit=trial.limit)
-        head = claiming.head(await self._ask(search))
+        try:
+            head = claiming.head(await self._ask(search))
+        except QueryCanceled:
+            head = Head(found=0, search_us=round((boottime() - began) * 1e6))
         self._cursors.tried(trial.queue, head, boottime())
 
     async def _ask(self, look: Operation[object]) -> list[Row]:

@@ -201,6 +201,7 @@ class Worker:
         parts = self.parts
         self._stopping.set()
         parts.pump.stop_claiming()
+        self._running["scout"].cancel()
         parts.crew.release_waiting("the worker stops")
         if self._running["pump"].done():
             # It died of a bug. What is held can perhaps be given back all the same.
