@@ -1,20 +1,27 @@
 """The worker's own connections, and the waiter's."""
 
+import asyncio
 import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
+from psycopg.waiting import wait_async
 
 from pgqueue.storage import tls
 
+T = TypeVar("T")
+
 CONNECT_TIMEOUT = 10
+_INTERVAL = 0.1
+"""Seconds after which a wait looks whether its connection was closed meanwhile."""
 _KEEPALIVE = {
     # A dead peer is noticed in a minute when idle, in ten seconds when it owes us an answer.
     "connect_timeout": CONNECT_TIMEOUT,
@@ -61,6 +68,24 @@ def prepare_conninfo(dsn: str, role: str) -> str:
     return make_conninfo("", **{**given, "client_encoding": "UTF8"})
 
 
+class OwnConnection(AsyncConnection[TupleRow]):
+    """One that is closed at once when a wait on it is cancelled. psycopg would ask the server to
+    cancel what it does, and wait for what it says to that; it may be out of reach."""
+
+    async def wait(
+        self,
+        gen: PQGen[T],
+        interval: float = _INTERVAL,
+        timeout: float | None = None,  # noqa: ASYNC109  the signature is psycopg's
+    ) -> T:
+        said = {} if timeout is None else {"timeout": timeout}  # psycopg 3.2 has none
+        try:
+            return await wait_async(gen, self.pgconn.socket, interval, **said)
+        except asyncio.CancelledError:
+            self.pgconn.finish()
+            raise
+
+
 async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:
     """Open a connection of the worker's own: autocommit, pinned plans, bounded waits.
 
@@ -68,7 +93,7 @@ async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:
     would be without TLS and must not be.
     """
     with tls.explained():
-        connection = await AsyncConnection.connect(prepare_conninfo(dsn, role), autocommit=True)
+        connection = await OwnConnection.connect(prepare_conninfo(dsn, role), autocommit=True)
     try:
         tls.require(connection)
         cursor = await connection.execute(_BACKEND)

@@ -74,8 +74,7 @@ class Session:
         raises becomes :class:`Interrupted`."""
         if len(statements) == 1 and meanwhile is None and not self.is_pooled:
             return self._well(await self._bounded(self._alone(statements[0])))
-        sent = asyncio.get_running_loop().create_future()
-        return self._well(await self._bounded(self._pipelined(statements, sent), sent, meanwhile))
+        return self._well(await self._bounded(self._pipelined(statements, meanwhile)))
 
     @property
     def connection(self) -> AsyncConnection[Any]:
@@ -111,56 +110,42 @@ class Session:
         return [cursor]
 
     async def _pipelined(
-        self, statements: Sequence[Statement], sent: "asyncio.Future[None]"
+        self,
+        statements: Sequence[Statement],
+        meanwhile: Callable[[], Awaitable[object]] | None,
     ) -> list[AsyncCursor[Any]]:
         connection = self.connection
-        # Between two Syncs of a pipeline lies one implicit transaction: it commits at the end, or
-        # nothing of it happens.
-        async with connection.pipeline():
-            if self.is_pooled:
-                await connection.execute(SESSION, {"local": True})
-            cursors = [await connection.execute(*statement) for statement in statements]
-            sent.set_result(None)  # heard when the Sync has left, too, and the answer is due
-        self.answered_at = boottime()
+        aside: asyncio.Future[None] | None = None
+        try:
+            # Between two Syncs of a pipeline lies one implicit transaction: it commits at the end,
+            # or nothing of it happens.
+            async with connection.pipeline():
+                if self.is_pooled:
+                    await connection.execute(SESSION, {"local": True})
+                cursors = [await connection.execute(*statement) for statement in statements]
+                if meanwhile is not None:  # begins when the Sync has left, and the answer is due
+                    aside = asyncio.ensure_future(self._uninterrupted(meanwhile))
+            self.answered_at = boottime()
+        finally:
+            if meanwhile is not None:
+                await (aside or self._uninterrupted(meanwhile))
         return cursors
 
-    async def _bounded(
-        self,
-        work: Coroutine[Any, Any, T],
-        sent: "asyncio.Future[None] | None" = None,
-        meanwhile: Callable[[], Awaitable[object]] | None = None,
-    ) -> T:
-        """Await *work*; give the connection up if the server does not answer by the deadline."""
-        task = asyncio.create_task(work)
+    async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await *work*; give the connection up if the server does not answer by the deadline. In
+        this task, for a task more would have the answer noticed some turns of the loop later."""
         try:
-            if sent is not None and meanwhile is not None:
-                either: set[asyncio.Future[Any]] = {task, sent}
-                await asyncio.wait(either, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
-                await _uninterrupted(meanwhile)
-            done, _ = await asyncio.wait({task}, timeout=DEADLINE)
-        except BaseException:
-            await self._give_up(task)
-            raise
-        if not done:
-            await self._give_up(task)
-            raise TimeoutError(f"the database did not answer within {DEADLINE:g} seconds")
-        return task.result()
+            async with asyncio.timeout(DEADLINE) as deadline:
+                return await work
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            await self.close()
+            raise TimeoutError(f"the database did not answer within {DEADLINE:g} seconds") from None
 
-    async def _give_up(self, task: "asyncio.Future[Any]") -> None:
-        """Close the connection under *task*: how that ends, nobody asks any more."""
-        task.add_done_callback(_look_away)
-        await self.close()
-        task.cancel()
-
-
-async def _uninterrupted(meanwhile: Callable[[], Awaitable[object]]) -> None:
-    try:
-        await meanwhile()
-    except Exception as error:
-        raise Interrupted("what was to be done meanwhile failed") from error
-
-
-def _look_away(task: "asyncio.Future[Any]") -> None:
-    """Take note of its error, which asyncio would otherwise report as one that everybody missed."""
-    if not task.cancelled():
-        task.exception()
+    async def _uninterrupted(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await meanwhile()
+        except Exception as error:
+            await self.close()
+            raise Interrupted("what was to be done meanwhile failed") from error

@@ -217,9 +217,11 @@ class Worker:
         if self._running["pump"].done():
             await self._give_back(parts)
         await parts.reporter.finish(max(0.0, ends_at - 0.5 - boottime()))
-        for running in self._running.values():
-            running.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        while going := [running for running in self._running.values() if not running.done()]:
+            for running in going:
+                running.cancel()
+            # Again: psycopg 3.2 on Python 3.11 may swallow it, if the answer is there just then.
+            await asyncio.wait(going, timeout=1.0)
         parts.executor.close()
         if parts.children is not None:
             await parts.children.close()
