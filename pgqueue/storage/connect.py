@@ -84,6 +84,9 @@ class OwnConnection(AsyncConnection[TupleRow]):
         except asyncio.CancelledError:
             self.pgconn.finish()
             raise
+        finally:
+            with suppress(psycopg.Error):  # what it would do at its end needs the connection
+                gen.close()
 
 
 async def connect_async(dsn: str, role: str) -> AsyncConnection[TupleRow]:
