@@ -401,6 +401,32 @@ def test_partitions_that_cannot_be_made_are_a_bug_and_no_endless_loop(dsn: str) 
     assert code == 70
 
 
+def test_a_worker_runs_jobs_though_history_cannot_be_moved_into_its_partitions_in_time(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where millions of rows fell into the net, while no worker was there to make any."""
+    tasks = Tasks()
+    done = asyncio.Event()
+
+    @tasks.task("work")
+    async def work() -> None:
+        done.set()
+
+    async def run_it() -> None:
+        async with asyncio.timeout(30), Worker(tasks, dsn, Settings()):
+            await done.wait()
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION pgqueue.make_partitions(days_ahead integer DEFAULT 14)"
+            " RETURNS bigint LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'in vain' USING ERRCODE = 'query_canceled'; END $$"
+        )
+        pgqueue.enqueue(connection, work.job())
+    asyncio.run(run_it())
+    assert "pgqueue.make_partitions() by hand" in caplog.text
+
+
 def work_without_partitions(dsn: str, prepare: str = "SELECT") -> int:
     """Run a job whose worker loses every partition while it runs; return the worker's exit code."""
     tasks = Tasks()

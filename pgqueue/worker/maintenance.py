@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import psycopg
+from psycopg.errors import QueryCanceled
 
 from pgqueue.errors import PgqueueError
 from pgqueue.storage import batches, jobs, noting, rollups, schema, upkeep
@@ -32,6 +33,18 @@ _MINUTE = 60.0
 _HOUR = 3600.0
 _PUT_OFF = 5.0
 _READ_ONLY = "25006"
+
+
+async def make_partitions(session: Session) -> None:
+    """Make the partitions that the coming days need. Without them history goes on in the net, and
+    so may the worker: where there is too much to be moved out of that in time, a person must."""
+    try:
+        await session.run(upkeep.make_partitions())
+    except QueryCanceled:
+        log.warning(
+            "history cannot be moved into its partitions in time, and is not forgotten when "
+            "its day comes: run SELECT pgqueue.make_partitions() by hand, with no statement_timeout"
+        )
 
 
 @dataclass(slots=True)
@@ -205,7 +218,7 @@ class Maintenance:
         return _TICK
 
     async def _do_make_partitions(self) -> float:
-        await self.session.run(upkeep.make_partitions())
+        await make_partitions(self.session)
         return _HOUR
 
     async def _do_forget_partitions(self) -> float:

@@ -24,6 +24,7 @@ from pgqueue.worker.health import doors
 from pgqueue.worker.holdings import Hold
 from pgqueue.worker.life import Life, LifespanFailed, StoppedEarly
 from pgqueue.worker.listener import Ears
+from pgqueue.worker.maintenance import make_partitions
 from pgqueue.worker.meter import Meter
 from pgqueue.worker.parts import Frame, Parts, assemble
 from pgqueue.worker.session import Session
@@ -249,7 +250,7 @@ class Worker:
                 home = await self._session.run(schema.require_home())
                 declared = [task.defaults for task in self.tasks]
                 await self._session.run(upkeep.sync_tasks(declared, self.tasks.targets))
-                await self._session.run(upkeep.make_partitions())
+                await make_partitions(self._session)
                 await self._declare_schedules()
                 return home
             except (psycopg.Error, OSError) as error:
