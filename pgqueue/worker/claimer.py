@@ -23,6 +23,7 @@ _LOOK_EVERY = 1.0
 _SOON = 0.1
 _PATIENCE = 2.0
 _LATELY = 10.0
+"""Seconds for which it is worth while to look behind cursors after a claim that began at them."""
 
 
 class Mode(Enum):

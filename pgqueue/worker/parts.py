@@ -160,9 +160,7 @@ def assemble(
         notes=notes,
         tally=tally,
     )
-    scout = Scout(
-        Session(frame.dsn, "scout"), claimer, tasks=tasks.names, on_found=lambda: pump.ring()
-    )
+    scout = Scout(Session(frame.dsn, "scout"), claimer, tasks=tasks.names, on_found=pump.ring)
     sessions.append(scout.session)
     claimer.on_slow = scout.wake
     ears.on_ring = lambda queue: _ring(pump, queue, settings)

@@ -132,8 +132,8 @@ class Session:
         return cursors
 
     async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await *work*; give the connection up if the server does not answer by the deadline. In
-        this task, for a task more would have the answer noticed some turns of the loop later."""
+        """Await *work*; give the connection up if the server does not answer by the deadline. Not
+        in a task of its own: the answer would be noticed some turns of the loop later."""
         try:
             async with asyncio.timeout(DEADLINE) as deadline:
                 return await work
