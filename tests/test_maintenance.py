@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import psycopg
+import pytest
 
+from pgqueue.storage import schema
+from pgqueue.storage.operation import Operation
 from pgqueue.worker import Settings
 from pgqueue.worker.clock import boottime
 from pgqueue.worker.maintenance import Chore, Maintenance
@@ -75,3 +78,31 @@ def test_a_worker_that_froze_in_the_middle_of_a_chore_lets_the_living_renew_firs
     with psycopg.connect(dsn, autocommit=True) as connection:
         job_id = add(connection)
         assert asyncio.run(rescued_after(connection)) >= lease.total_seconds() / 3 + 2 - 0.1
+
+
+def test_a_worker_that_froze_as_it_connected_lets_the_living_renew_first(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = timedelta(seconds=2)
+    woke_at: list[float] = []
+    require_home = schema.require_home
+
+    def freeze() -> Operation[schema.Identity]:
+        home = yield from require_home()
+        claim_one(connection)
+        lapse(connection)
+        time.sleep(lease.total_seconds() / 3 + 2.1)  # it has been connected for so long then
+        woke_at.append(boottime())
+        return home
+
+    async def rescued_after() -> float:
+        maintenance = Maintenance(Session(dsn, "maintenance"), Settings(lease=lease))
+        monkeypatch.setattr(schema, "require_home", freeze)
+        async with at_work(maintenance), asyncio.timeout(30):
+            while not woke_at or job_row(connection, job_id).state == "running":
+                await asyncio.sleep(0.02)
+            return boottime() - woke_at[0]
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        job_id = add(connection)
+        assert asyncio.run(rescued_after()) >= lease.total_seconds() / 3 + 2 - 0.1

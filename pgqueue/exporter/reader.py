@@ -29,16 +29,14 @@ class Reader:
     async def read(self) -> measuring.Measures:
         """Measure, all of it at one moment. Raises what kept it from that, TimeoutError for a
         database that does not answer; then the next reading connects anew."""
-        task = asyncio.create_task(self._read())
         try:
-            done, _ = await asyncio.wait({task}, timeout=DEADLINE)
-            if not done:
-                raise TimeoutError(f"the database did not answer within {DEADLINE:g} seconds")
-            return task.result()
-        except BaseException:
-            # Before the cancellation: psycopg would ask a server that does not answer to end it.
+            async with asyncio.timeout(DEADLINE) as deadline:
+                return await self._read()
+        except BaseException as error:
             self.close()
-            task.cancel()
+            if isinstance(error, TimeoutError) and deadline.expired():
+                said = f"the database did not answer within {DEADLINE:g} seconds"
+                raise TimeoutError(said) from None
             raise
 
     def close(self) -> None:

@@ -99,10 +99,12 @@ class Maintenance:
         """Forever: whatever is due. Raises :class:`SchemaMismatch` and :class:`ForeignDatabase`."""
         while True:
             try:
+                began = boottime()
                 if await self.session.open():
                     self._look_anew()
                     await self.session.run(schema.require_schema())
                     await self.session.run(schema.require_home())
+                self._notice_sleep(began)
                 for chore in self._chores:
                     if boottime() >= chore.due_at:
                         await self._attempt(chore)
@@ -130,10 +132,8 @@ class Maintenance:
                 raise
             due_in = _PUT_OFF
             log.warning("maintenance: %s: %s", chore.name, str(error).strip())
-        now = boottime()
-        chore.due_at = now + due_in
-        if now - began > self._lease / 2:  # the machine may have been asleep
-            self._awake_since = now
+        chore.due_at = boottime() + due_in
+        self._notice_sleep(began)
 
     async def _sleep(self) -> None:
         self._wake.clear()
@@ -143,8 +143,14 @@ class Maintenance:
                 await self._wake.wait()
         except TimeoutError:
             pass
-        if boottime() - due_at > self._lease / 2:
-            self._awake_since = boottime()
+        self._notice_sleep(due_at)
+
+    def _notice_sleep(self, since: float) -> None:
+        """What should have been over long ago has taken until now: the machine may have been
+        asleep."""
+        now = boottime()
+        if now - since > self._lease / 2:
+            self._awake_since = now
 
     async def _do_stage(self) -> float:
         within = self._scheduled.begin()
