@@ -85,6 +85,11 @@ def scouts(connection: Connection) -> int:
     return int((connection.execute(SCOUTS).fetchone() or (0,))[0])
 
 
+def is_finished(connection: Connection, job_id: int) -> bool:
+    look = "SELECT FROM pgqueue.finished_jobs WHERE id = %s"
+    return connection.execute(look, [job_id]).fetchone() is not None
+
+
 async def run_past_the_head(worker: Worker, connection: Connection) -> None:
     """Bury rows at the head, and give the worker jobs until it has found that slow."""
     bury(connection, 60_000)
@@ -161,17 +166,12 @@ def test_a_job_that_is_found_behind_a_cursor_is_told_of_and_taken_by_the_next_cl
 
 
 def test_an_idle_worker_runs_a_job_that_committed_late(dsn: str, connection: Connection) -> None:
-    def is_done() -> object:
-        return connection.execute(
-            "SELECT 1 FROM pgqueue.finished_jobs WHERE id = %s", [late.id]
-        ).fetchone()
-
     async def find_it() -> None:
         async with Worker(tasks, dsn, Settings(queues={"default": 10})) as worker:
             await run_past_the_head(worker, connection)
             await until(lambda: not len(worker.parts.holdings))
             application.commit()
-            await until(is_done)
+            await until(lambda: is_finished(connection, late.id))
 
     with snapshot_held(dsn), psycopg.connect(dsn) as application:
         late = pgqueue.enqueue(application, work.job())
@@ -181,11 +181,6 @@ def test_an_idle_worker_runs_a_job_that_committed_late(dsn: str, connection: Con
 def test_a_job_that_committed_late_is_run_though_others_ahead_of_it_take_every_slot(
     dsn: str, connection: Connection
 ) -> None:
-    def is_done() -> object:
-        return connection.execute(
-            "SELECT 1 FROM pgqueue.finished_jobs WHERE id = %s", [late.id]
-        ).fetchone()
-
     async def find_it() -> None:
         settings = Settings(queues={"default": 2}, prefetch=0)
         async with Worker(tasks, dsn, settings) as worker:
@@ -193,7 +188,7 @@ def test_a_job_that_committed_late_is_run_though_others_ahead_of_it_take_every_s
             pgqueue.enqueue_many(connection, [dawdle.job()] * 600)
             await until(lambda: worker.parts.crew.lanes["default"].running == 2)
             application.commit()
-            await until(is_done)
+            await until(lambda: is_finished(connection, late.id))
             connection.execute("DELETE FROM pgqueue.jobs WHERE state = 'available'")
 
     with snapshot_held(dsn), psycopg.connect(dsn) as application:
@@ -206,9 +201,6 @@ def test_whatever_comes_back_is_run_past_a_slow_head(dsn: str, connection: Conne
 
     def rows(sql: str, *given: object) -> list[Any]:
         return connection.execute(sql, given).fetchall()
-
-    def is_done(job_id: int) -> list[Any]:
-        return rows("SELECT 1 FROM pgqueue.finished_jobs WHERE id = %s", job_id)
 
     async def run_all() -> None:
         settings = Settings(
@@ -227,7 +219,7 @@ def test_whatever_comes_back_is_run_past_a_slow_head(dsn: str, connection: Conne
             await until(lambda: rows("SELECT 1 FROM pgqueue.jobs WHERE state = 'dead'"))
             rows("SELECT pgqueue.retry(%s)", redriven)
             for job_id in (retried, redriven, urgent, low, rescued):
-                await until(lambda job_id=job_id: is_done(job_id))
+                await until(lambda job_id=job_id: is_finished(connection, job_id))
             assert worker.parts.claimer.cursors.in_use
 
     with snapshot_held(dsn):
